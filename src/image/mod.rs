@@ -1,0 +1,1 @@
+//! Image sanitizing: decode under limits, orient, convert to sRGB, fit, encode without metadata.

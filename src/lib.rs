@@ -1,0 +1,11 @@
+//! Airlock: an upload quarantine and scanning worker.
+
+// Domain: std, serde and thiserror; no async, no I/O.
+pub mod media;
+pub mod object;
+pub mod policy;
+pub mod text;
+pub mod verdict;
+
+// Pipeline parts.
+pub mod image;

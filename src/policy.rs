@@ -1,0 +1,191 @@
+//! What a route accepts: allow list, limits, switches for active content, image rules; and their hash.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::media::MediaType;
+use crate::object::{ByteSize, Sha256};
+use crate::verdict::{PolicyRef, ReasonCode};
+
+/// The rules of one route. Built from the configuration, which checks every range.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Policy {
+    pub name: String,
+    pub types: Vec<MediaType>,
+    /// Largest accepted upload; the limit itself is accepted.
+    pub max_size: ByteSize,
+    pub active_content: ActiveContent,
+    pub image: ImageRules,
+    pub documents: DocumentLimits,
+}
+
+impl Policy {
+    /// The name and a digest of everything that can change a verdict or an output, this version of Airlock
+    /// included.
+    #[must_use]
+    pub fn reference(&self) -> PolicyRef {
+        let content = serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), self)).unwrap_or_default();
+        let mut hash = Sha256::of(&content).to_string();
+        hash.truncate(16);
+        PolicyRef { name: self.name.clone(), hash }
+    }
+
+    /// The guide's policy under the name `default`.
+    #[must_use]
+    pub fn guide() -> Self {
+        Self {
+            name: "default".to_owned(),
+            types: MediaType::ALL.to_vec(),
+            max_size: ByteSize::mib(10),
+            active_content: ActiveContent::default(),
+            image: ImageRules::default(),
+            documents: DocumentLimits::default(),
+        }
+    }
+}
+
+/// What to do with one kind of active content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    Reject,
+    Allow,
+}
+
+/// The switchable findings and their switch; everything is rejected unless allowed by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ActiveContent(BTreeMap<ReasonCode, Switch>);
+
+impl ActiveContent {
+    /// The codes that a policy may switch off. `malware`, `encrypted` and broken structure are not among them.
+    pub const SWITCHABLE: [ReasonCode; 4] =
+        [ReasonCode::Macro, ReasonCode::ActiveContent, ReasonCode::EmbeddedFile, ReasonCode::ExternalReference];
+
+    /// Sets one switch; codes that are not [switchable](Self::SWITCHABLE) are ignored.
+    pub fn set(&mut self, code: ReasonCode, switch: Switch) {
+        if Self::SWITCHABLE.contains(&code) {
+            self.0.insert(code, switch);
+        }
+    }
+
+    #[must_use]
+    pub fn allows(&self, code: ReasonCode) -> bool {
+        self.0.get(&code) == Some(&Switch::Allow)
+    }
+}
+
+/// The format of a sanitized image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputFormat {
+    /// The format of the original.
+    Same,
+    /// JPEG whatever came in (the guide's literal rule): first frame, transparency on white.
+    Jpeg,
+}
+
+/// What happens to bytes behind the end of an image that is re-encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trailing {
+    /// They vanish with the re-encoding and are reported, unless they begin a foreign container.
+    Drop,
+    Reject,
+}
+
+/// How images are judged and rewritten. Sizes are in pixels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageRules {
+    /// The box an image is fitted into; it is never enlarged.
+    pub max_width: u32,
+    pub max_height: u32,
+    /// JPEG and lossy WebP quality, 1 to 100.
+    pub jpeg_quality: u8,
+    pub progressive: bool,
+    pub output: OutputFormat,
+    /// Largest canvas that is decoded at all.
+    pub max_pixels: u64,
+    pub max_frames: u32,
+    /// Largest canvas times frames.
+    pub max_total_pixels: u64,
+    pub trailing: Trailing,
+}
+
+impl Default for ImageRules {
+    fn default() -> Self {
+        Self {
+            max_width: 2000,
+            max_height: 2000,
+            jpeg_quality: 85,
+            progressive: true,
+            output: OutputFormat::Same,
+            max_pixels: 50_000_000,
+            max_frames: 500,
+            max_total_pixels: 250_000_000,
+            trailing: Trailing::Drop,
+        }
+    }
+}
+
+/// What a document may make us count, inflate or follow. Real maxima, measured on some 3000 good files, lie
+/// well below each row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DocumentLimits {
+    /// ZIP entries of a DOCX.
+    pub entries: u32,
+    /// Bytes inflated from one ZIP entry.
+    pub part_bytes: u64,
+    /// Bytes inflated from one document in all.
+    pub inflated_bytes: u64,
+    /// Bytes of an entry name.
+    pub name_bytes: usize,
+    pub xml_depth: u32,
+    /// Objects of a PDF.
+    pub objects: u32,
+    /// Bytes inflated from all object and cross-reference streams of a PDF.
+    pub stream_bytes: u64,
+    /// Filters on one PDF stream.
+    pub filters: u32,
+    /// Nested arrays and dictionaries of a PDF.
+    pub nesting: u32,
+    /// Directory entries of a compound file.
+    pub directory_entries: u32,
+}
+
+impl Default for DocumentLimits {
+    fn default() -> Self {
+        Self {
+            entries: 4_000,
+            part_bytes: 64 << 20,
+            inflated_bytes: 100 << 20,
+            name_bytes: 512,
+            xml_depth: 256,
+            objects: 200_000,
+            stream_bytes: 64 << 20,
+            filters: 4,
+            nesting: 100,
+            directory_entries: 4_096,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_follows_the_content() {
+        let (a, mut b) = (Policy::guide(), Policy::guide());
+        assert_eq!(a.reference(), b.reference());
+        b.active_content.set(ReasonCode::Macro, Switch::Allow);
+        assert_ne!(a.reference().hash, b.reference().hash);
+    }
+
+    #[test]
+    fn malware_cannot_be_switched_off() {
+        let mut switches = ActiveContent::default();
+        switches.set(ReasonCode::Malware, Switch::Allow);
+        assert!(!switches.allows(ReasonCode::Malware));
+    }
+}

@@ -4,6 +4,7 @@
 pub mod media;
 pub mod object;
 pub mod policy;
+pub mod route;
 pub mod text;
 pub mod verdict;
 

@@ -1,0 +1,150 @@
+//! From the end of an attempt to what happens to the message: one total function, and the table that tests it.
+
+use std::time::Duration;
+
+use crate::event::UploadEvent;
+use crate::fault::{Class, Fault};
+use crate::text;
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// A verdict is recorded, published and, for this message, final.
+    Judged,
+    /// The message announces something that is not an upload (a deletion, a test event).
+    Ignored,
+    /// The message announces several uploads: each becomes a message of its own.
+    Several(Vec<UploadEvent>),
+    /// Our trouble.
+    Faulted(Fault),
+    /// The work was given up because this process is stopping.
+    Interrupted,
+}
+
+/// What to do with the delivery. Every variant is carried out completely, or the delivery stays unsettled and
+/// the broker hands it out again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Settlement {
+    Ack,
+    /// Publish one message for each, confirmed, then ack.
+    Split(Vec<UploadEvent>),
+    /// Publish again to the wait queue of this delay with the failure in its headers, confirmed, then ack.
+    Retry {
+        delay: Duration,
+        failure: Failure,
+    },
+    /// Publish to the dead-letter queue with the failure in its headers, confirmed, then ack.
+    DeadLetter(Failure),
+    /// Give it back to the broker as it is: nothing was tried.
+    HandBack,
+}
+
+/// A fault together with the attempt that met it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub fault: Fault,
+    /// The attempt that failed, counted from 1.
+    pub attempt: u32,
+    pub max_attempts: u32,
+}
+
+impl Failure {
+    /// The message headers that describe this failure to people and tools, all text but the two counts.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (ATTEMPT_HEADER, self.attempt.to_string()),
+            ("x-airlock-max-attempts", self.max_attempts.to_string()),
+            ("x-airlock-error-class", self.fault.class().as_str().to_owned()),
+            ("x-airlock-error-code", self.fault.code.to_string()),
+            ("x-airlock-error-message", text::printable(&self.fault.detail)),
+            ("x-airlock-stage", self.fault.stage.to_string()),
+        ]
+    }
+}
+
+/// Counts attempts that failed. Ours, because every broker version counts deliveries in its own way.
+pub const ATTEMPT_HEADER: &str = "x-airlock-attempt";
+
+/// When to try again, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryRules {
+    /// Delays after the first, second, .. failure; the last one repeats. Never empty.
+    pub tiers: Vec<Duration>,
+    pub attempts: u32,
+}
+
+impl RetryRules {
+    /// The delay behind the failure of this attempt.
+    fn delay(&self, attempt: u32) -> Duration {
+        let tier = (attempt.saturating_sub(1) as usize).min(self.tiers.len().saturating_sub(1));
+        self.tiers.get(tier).copied().unwrap_or(Duration::from_secs(60))
+    }
+}
+
+/// Decides. `attempt` counts this delivery's attempt from 1.
+#[must_use]
+pub fn settle(outcome: Outcome, attempt: u32, rules: &RetryRules) -> Settlement {
+    match outcome {
+        Outcome::Judged | Outcome::Ignored => Settlement::Ack,
+        Outcome::Several(uploads) => Settlement::Split(uploads),
+        Outcome::Interrupted => Settlement::HandBack,
+        Outcome::Faulted(fault) => {
+            let max_attempts = fault.code.attempts(rules.attempts);
+            let class = fault.class();
+            let failure = Failure { fault, attempt, max_attempts };
+            match class {
+                Class::Transient if attempt < max_attempts => {
+                    Settlement::Retry { delay: rules.delay(attempt), failure }
+                }
+                Class::Transient | Class::Poison => Settlement::DeadLetter(failure),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::FaultCode;
+    use crate::verdict::Stage;
+
+    #[test]
+    fn every_outcome_has_its_settlement() {
+        let rules = RetryRules { tiers: vec![Duration::from_secs(10), Duration::from_secs(60)], attempts: 4 };
+        let fault = |code| Outcome::Faulted(Fault::new(code, Stage::Scan, "x"));
+        let kind = |outcome, attempt| match settle(outcome, attempt, &rules) {
+            Settlement::Ack => "ack".to_owned(),
+            Settlement::Split(_) => "split".to_owned(),
+            Settlement::Retry { delay, failure } => format!("retry {}s after {}", delay.as_secs(), failure.attempt),
+            Settlement::DeadLetter(failure) => format!("dead after {}", failure.attempt),
+            Settlement::HandBack => "hand back".to_owned(),
+        };
+        let table = [
+            (Outcome::Judged, 1, "ack"),
+            (Outcome::Ignored, 1, "ack"),
+            (Outcome::Several(vec![]), 1, "split"),
+            (Outcome::Interrupted, 3, "hand back"),
+            (fault(FaultCode::ClamdUnavailable), 1, "retry 10s after 1"),
+            (fault(FaultCode::ClamdUnavailable), 2, "retry 60s after 2"),
+            (fault(FaultCode::ClamdUnavailable), 3, "retry 60s after 3"),
+            (fault(FaultCode::ClamdUnavailable), 4, "dead after 4"),
+            (fault(FaultCode::ClamdUnavailable), 400, "dead after 400"),
+            (fault(FaultCode::EventMalformed), 1, "dead after 1"),
+            (fault(FaultCode::SourceMissing), 3, "retry 60s after 3"),
+            (fault(FaultCode::SourceMissing), 4, "dead after 4"),
+        ];
+        for (outcome, attempt, expected) in table {
+            assert_eq!(kind(outcome.clone(), attempt), expected, "{outcome:?} at attempt {attempt}");
+        }
+    }
+
+    #[test]
+    fn every_fault_code_ends_within_its_attempts() {
+        let rules = RetryRules { tiers: vec![Duration::from_secs(1)], attempts: 8 };
+        for &code in FaultCode::ALL {
+            let outcome = Outcome::Faulted(Fault::new(code, Stage::Fetch, "x"));
+            assert!(matches!(settle(outcome, 8, &rules), Settlement::DeadLetter(_)), "{code}");
+        }
+    }
+}

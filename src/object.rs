@@ -183,7 +183,8 @@ impl<'de> Deserialize<'de> for Sha256 {
 }
 
 /// A number of bytes, read and written in human units: `"10 MiB"`, `"64 KB"`, `"512"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct ByteSize(pub u64);
 
 impl ByteSize {

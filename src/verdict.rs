@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::media::MediaType;
-use crate::object::{Bucket, ETag, ObjectKey, Sha256, SourceId, VersionId};
+use crate::object::{Bucket, ETag, Sha256, SourceId, VersionId};
 use crate::text;
 
 /// The most reasons one record carries; a file with more is just as rejected.

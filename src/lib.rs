@@ -1,6 +1,8 @@
 //! Airlock: an upload quarantine and scanning worker.
 
 // Domain: std, serde and thiserror; no async, no I/O.
+pub mod clock;
+pub mod config;
 pub mod event;
 pub mod fault;
 pub mod media;
@@ -11,5 +13,21 @@ pub mod settlement;
 pub mod text;
 pub mod verdict;
 
-// Pipeline parts.
+// Evidence: the bytes, and what has been proved about them.
+pub mod snapshot;
+pub mod scanner;
 pub mod image;
+pub mod stage;
+
+// Ports.
+pub mod store;
+pub mod queue;
+pub mod ledger;
+
+pub mod pipeline;
+
+// Runtime.
+pub mod ops;
+pub mod shutdown;
+pub mod telemetry;
+pub mod worker;

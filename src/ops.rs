@@ -1,0 +1,200 @@
+//! The ops listener: `/livez`, `/readyz` and `/metrics` on a port of its own, and the probes behind readiness.
+//!
+//! Liveness never looks at a dependency: a restart does not bring a scanner back. Readiness says what a person
+//! has to look at.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::clock;
+use crate::pipeline::Pipeline;
+use crate::store::ObjectStore;
+use crate::telemetry::metrics::Metrics;
+
+/// A loop that has not turned for so long is stuck.
+const LIVE_WITHIN: i64 = 60;
+/// How many clients may talk to the listener at once, and how long each may take to ask.
+const MAX_CONNECTIONS: usize = 32;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The time between two rounds of probes.
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+
+/// What the process knows about itself.
+#[derive(Debug)]
+pub struct Health {
+    consuming: AtomicBool,
+    /// Seconds since 1970 of the last turn of a loop that must turn.
+    ticked: AtomicI64,
+    dependencies: Mutex<BTreeMap<&'static str, Dependency>>,
+}
+
+/// The last probes of one dependency.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+struct Dependency {
+    up: bool,
+    /// RFC 3339.
+    last_success: Option<String>,
+    problem: Option<String>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { consuming: AtomicBool::new(false), ticked: AtomicI64::new(clock::now()), dependencies: Mutex::default() }
+    }
+}
+
+impl Health {
+    /// A consumer is registered, or not any more.
+    pub fn consuming(&self, yes: bool) {
+        self.consuming.store(yes, Ordering::Relaxed);
+        self.tick();
+        let problem = if yes { Ok(()) } else { Err("no consumer is registered".to_owned()) };
+        self.dependency("amqp", problem);
+    }
+
+    /// The loop has turned.
+    pub fn tick(&self) {
+        self.ticked.store(clock::now(), Ordering::Relaxed);
+    }
+
+    /// The end of a probe.
+    pub fn dependency(&self, name: &'static str, probe: Result<(), String>) {
+        let mut dependencies = self.dependencies.lock().unwrap_or_else(PoisonError::into_inner);
+        let dependency = dependencies.entry(name).or_default();
+        dependency.up = probe.is_ok();
+        match probe {
+            Ok(()) => {
+                dependency.last_success = Some(clock::rfc3339(clock::now()));
+                dependency.problem = None;
+            }
+            Err(problem) => dependency.problem = Some(problem),
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        clock::now() - self.ticked.load(Ordering::Relaxed) < LIVE_WITHIN
+    }
+
+    /// Whether this worker can work, and why not.
+    #[must_use]
+    pub fn readiness(&self) -> (bool, serde_json::Value) {
+        let dependencies = self.dependencies.lock().unwrap_or_else(PoisonError::into_inner);
+        let consuming = self.consuming.load(Ordering::Relaxed);
+        let ready = consuming && !dependencies.is_empty() && dependencies.values().all(|d| d.up);
+        (ready, json!({ "ready": ready, "consuming": consuming, "dependencies": *dependencies }))
+    }
+}
+
+/// Probes the engines and the buckets again and again, for readiness and the metrics. Never returns.
+pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Health) {
+    let mut turn = tokio::time::interval(PROBE_EVERY);
+    loop {
+        turn.tick().await;
+        let mut store = Ok(());
+        for route in &pipeline.routes {
+            for bucket in [&route.quarantine, &route.clean, &route.rejected] {
+                store = store.and(pipeline.store.probe(bucket).await);
+            }
+        }
+        report(pipeline, health, "s3", store.map_err(|f| f.to_string()));
+        for (name, probe) in pipeline.judge.engines.probe().await {
+            if let Ok(engine) = &probe
+                && let Some(built) = engine.signatures_at.as_deref().and_then(clock::parse)
+            {
+                pipeline.metrics.signature_age(clock::age_of(built));
+            }
+            report(pipeline, health, name, probe.map(|_| ()).map_err(|f| f.to_string()));
+        }
+    }
+}
+
+fn report<S>(pipeline: &Pipeline<S>, health: &Health, name: &'static str, probe: Result<(), String>) {
+    if let Err(problem) = &probe {
+        tracing::warn!(dependency = name, "{name} does not work: {problem}");
+    }
+    pipeline.metrics.dependency(name, probe.is_ok());
+    health.dependency(name, probe);
+}
+
+/// Serves until the future is dropped. The address is bound when this returns.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+) -> std::io::Result<(SocketAddr, impl Future<Output = ()> + Send)> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    Ok((bound, accept(listener, health, metrics)))
+}
+
+async fn accept(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metrics>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: not a reason to stop, nor to spin.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (health, metrics) = (Arc::clone(&health), Arc::clone(&metrics));
+        tokio::spawn(async move {
+            let _slot = slot;
+            let service = service_fn(|request| {
+                let response = answer(&request, &health, &metrics);
+                async { Ok::<_, Infallible>(response) }
+            });
+            // A client that breaks off is its own affair.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(REQUEST_TIMEOUT)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, health: &Health, metrics: &Metrics) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    if request.method() != Method::GET {
+        return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
+    }
+    match request.uri().path() {
+        "/livez" if health.is_live() => respond(StatusCode::OK, TEXT, "live\n".to_owned()),
+        "/livez" => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the worker's loop has stopped turning\n".to_owned()),
+        "/readyz" => {
+            let (ready, body) = health.readiness();
+            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            respond(status, "application/json", format!("{body}\n"))
+        }
+        "/metrics" => {
+            let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            respond(StatusCode::OK, openmetrics, metrics.encode())
+        }
+        _ => respond(StatusCode::NOT_FOUND, TEXT, "/livez, /readyz or /metrics\n".to_owned()),
+    }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+}

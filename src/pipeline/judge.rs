@@ -1,0 +1,84 @@
+//! Judge: identify, scan, sanitize. The part of the pipeline that needs no bucket and no broker, so that
+//! `airlock scan` and a worker give the same verdict.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::identify::{identify, panicked, unreadable};
+use super::{Budget, millis, sanitize};
+use crate::fault::Fault;
+use crate::media::Examination;
+use crate::policy::Policy;
+use crate::scanner::Engines;
+use crate::stage::{Fetched, Halt, Rejection, Sanitized};
+use crate::telemetry::metrics::Metrics;
+use crate::verdict::{Stage, Timings};
+
+/// A finding about a file.
+#[derive(Debug)]
+pub enum Judgement {
+    Clean(Box<Sanitized>),
+    Rejected(Box<Rejection>),
+}
+
+/// The engines and the memory that judging needs.
+pub struct Judge {
+    pub engines: Engines,
+    pub budget: Budget,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Judge {
+    /// Judges one file. Structure and engines look at the same snapshot at the same time; every engine sees every
+    /// file, even one that identification refuses, so that malware is always known as malware.
+    ///
+    /// # Errors
+    /// Our own trouble: an engine without an answer, a step that broke.
+    pub async fn judge(&self, file: Fetched, policy: &Arc<Policy>, timings: &mut Timings) -> Result<Judgement, Fault> {
+        let (identified, scanned) = tokio::join!(self.identify(&file, policy), self.scan(&file));
+        let (examination, identify) = identified?;
+        let (answers, scan) = scanned?;
+        (timings.identify, timings.scan) = (identify, scan);
+
+        let trailing = examination.trailing;
+        let scanned = match file.identified(examination).scanned(&answers) {
+            Ok(scanned) => scanned,
+            Err(Halt::Reject(rejection)) => return Ok(Judgement::Rejected(rejection)),
+            Err(Halt::Fault(fault)) => return Err(fault),
+        };
+        let started = Instant::now();
+        let judgement = sanitize::sanitize(scanned, trailing, policy, &self.budget).await;
+        timings.sanitize = millis(started);
+        self.metrics.took(Stage::Sanitize, started.elapsed());
+        match judgement {
+            Ok(sanitized) => Ok(Judgement::Clean(Box::new(sanitized))),
+            Err(Halt::Reject(rejection)) => Ok(Judgement::Rejected(rejection)),
+            Err(Halt::Fault(fault)) => Err(fault),
+        }
+    }
+
+    async fn identify(&self, file: &Fetched, policy: &Arc<Policy>) -> Result<(Examination, u64), Fault> {
+        let started = Instant::now();
+        let memory = self.budget.reserve(file.snapshot().len()).await;
+        let (snapshot, facts, policy) = (file.snapshot().clone(), file.facts().clone(), Arc::clone(policy));
+        let examination = tokio::task::spawn_blocking(move || {
+            let _memory = memory;
+            snapshot.load().map(|bytes| identify(&bytes, &facts, &policy))
+        });
+        let examination = examination.await.map_err(|e| panicked(Stage::Identify, &e))?;
+        let examination = examination.map_err(|e| unreadable(Stage::Identify, &e))?;
+        Ok((examination, self.timed(Stage::Identify, started)))
+    }
+
+    async fn scan(&self, file: &Fetched) -> Result<(crate::scanner::Answers, u64), Fault> {
+        let started = Instant::now();
+        let answers = self.engines.scan(file.snapshot()).await?;
+        Ok((answers, self.timed(Stage::Scan, started)))
+    }
+
+    fn timed(&self, stage: Stage, started: Instant) -> u64 {
+        let took: Duration = started.elapsed();
+        self.metrics.took(stage, took);
+        u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,289 @@
+//! The RabbitMQ adapter: deliveries that are settled exactly once, and confirmed publishing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions, BasicPublishOptions};
+use lapin::protocol::basic::AMQPProperties as Properties;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Acker, Channel, Confirmation, Connection, Consumer, Event};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::session::{Broken, Connector, PATIENCE, close, unavailable, within};
+use super::topology::{Topology, short};
+use super::{
+    Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_ours_or_brokers, split_bodies,
+};
+use crate::fault::{Fault, FaultCode};
+use crate::settlement::{ATTEMPT_HEADER, Failure, Settlement};
+use crate::verdict::Stage;
+
+/// RabbitMQ, or another broker that speaks its AMQP 0-9-1.
+pub struct AmqpBroker(Arc<Connector>);
+
+impl AmqpBroker {
+    #[must_use]
+    pub fn new(connector: Connector) -> Self {
+        Self(Arc::new(connector))
+    }
+}
+
+impl Broker for AmqpBroker {
+    type Session = AmqpSession;
+
+    async fn open(&self) -> Result<AmqpSession, Fault> {
+        let parts = self.0.open().await?;
+        let broken = Broken::default();
+        for connection in [&parts.consume, &parts.publish] {
+            watch(connection, broken.clone());
+        }
+        let publisher = Confirmed {
+            channel: Arc::new(Mutex::new(parts.publish_channel)),
+            topology: Arc::new(self.0.topology.clone()),
+            broken: broken.clone(),
+        };
+        Ok(AmqpSession {
+            connections: [parts.consume, parts.publish],
+            channel: parts.consume_channel,
+            consumer: parts.consumer,
+            publisher,
+            broken,
+            cancelled: false,
+        })
+    }
+}
+
+/// Reports the first error of a connection.
+fn watch(connection: &Connection, broken: Broken) {
+    let mut events = Box::pin(connection.events_listener());
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if matches!(event, Event::Error(_)) {
+                broken.report();
+                return;
+            }
+        }
+    });
+}
+
+/// One open session.
+pub struct AmqpSession {
+    connections: [Connection; 2],
+    channel: Channel,
+    consumer: Consumer,
+    publisher: Confirmed,
+    broken: Broken,
+    cancelled: bool,
+}
+
+impl Session for AmqpSession {
+    type Delivery = AmqpDelivery;
+    type Publisher = Confirmed;
+
+    fn publisher(&self) -> Confirmed {
+        self.publisher.clone()
+    }
+
+    async fn next(&mut self) -> Option<Result<AmqpDelivery, Fault>> {
+        let next = tokio::select! {
+            biased;
+            () = self.broken.reported() => return Some(Err(unavailable("the session with the broker broke"))),
+            next = self.consumer.next() => next,
+        };
+        match next {
+            Some(Ok(delivery)) => Some(Ok(AmqpDelivery::new(delivery, self.publisher.clone()))),
+            Some(Err(e)) => Some(Err(unavailable(format!("the consumer failed: {e}")))),
+            None if self.cancelled => None,
+            // The broker cancels a consumer whose queue is deleted, and (from 4.3) one whose ack is late.
+            None => Some(Err(unavailable("the broker cancelled the consumer"))),
+        }
+    }
+
+    async fn cancel(&mut self) {
+        self.cancelled = true;
+        let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        if let Err(fault) = within("cancel the consumer", cancel).await {
+            tracing::warn!("{}", fault.detail);
+            self.broken.report();
+        }
+    }
+
+    async fn close(self) {
+        for connection in &self.connections {
+            close(connection).await;
+        }
+    }
+}
+
+/// A message that this worker holds.
+pub struct AmqpDelivery {
+    message: Message,
+    acker: Acker,
+    properties: Properties,
+    publisher: Confirmed,
+}
+
+impl AmqpDelivery {
+    fn new(delivery: lapin::message::Delivery, publisher: Confirmed) -> Self {
+        let properties = delivery.properties;
+        let headers = properties.headers().as_ref().map(text_headers).unwrap_or_default();
+        let message = Message {
+            content_type: properties.content_type().as_ref().map(ToString::to_string),
+            message_id: properties.message_id().as_ref().map(ToString::to_string),
+            failed_attempts: failed_attempts(headers.get(ATTEMPT_HEADER).map(String::as_str)),
+            redelivered: delivery.redelivered,
+            body: Bytes::from(delivery.data),
+            headers,
+        };
+        Self { message, acker: delivery.acker, properties, publisher }
+    }
+
+    /// The message's own properties, its failure headers replaced by `failure`'s.
+    fn properties_with(&self, failure: Option<&Failure>) -> Properties {
+        let mut headers = FieldTable::default();
+        for (name, value) in self.properties.headers().iter().flat_map(|table| table.inner()) {
+            if !is_ours_or_brokers(name.as_str()) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        for (name, value) in failure.iter().flat_map(|f| f.headers()) {
+            headers.insert(short(name), AMQPValue::LongString(LongString::from(value)));
+        }
+        self.properties.clone().with_headers(headers).with_delivery_mode(2)
+    }
+
+    async fn republish(&self, exchange: &str, key: &str, failure: &Failure) -> Result<(), Fault> {
+        let properties = self.properties_with(Some(failure));
+        self.publisher.send(exchange, key, &self.message.body, properties).await
+    }
+
+    /// Acks, and believes it only when the frame went out: an `Ok(false)` means that the channel is gone.
+    async fn ack(self) -> Result<(), Fault> {
+        self.settled(timeout(PATIENCE, self.acker.ack(BasicAckOptions::default())).await)
+    }
+
+    async fn hand_back(self) -> Result<(), Fault> {
+        let options = BasicNackOptions { multiple: false, requeue: true };
+        self.settled(timeout(PATIENCE, self.acker.nack(options)).await)
+    }
+
+    fn settled(&self, answer: Result<lapin::Result<bool>, tokio::time::error::Elapsed>) -> Result<(), Fault> {
+        if matches!(answer, Ok(Ok(true))) {
+            return Ok(());
+        }
+        self.publisher.broken.report();
+        Err(unavailable("the session of this delivery is over; the message will be delivered again"))
+    }
+}
+
+impl Delivery for AmqpDelivery {
+    fn message(&self) -> &Message {
+        &self.message
+    }
+
+    async fn settle(self, settlement: Settlement) -> Result<(), Fault> {
+        match settlement {
+            Settlement::Ack => {}
+            Settlement::HandBack => return self.hand_back().await,
+            Settlement::Split(uploads) => {
+                for body in split_bodies(&uploads) {
+                    let properties = self.properties_with(None).with_content_type(short("application/json"));
+                    self.publisher.send("jobs", "work", &body, properties).await?;
+                }
+            }
+            Settlement::Retry { delay, failure } => {
+                self.republish("jobs", &Topology::retry_key(delay), &failure).await?;
+            }
+            Settlement::DeadLetter(failure) => self.republish("dlx", "dead", &failure).await?,
+        }
+        self.ack().await
+    }
+}
+
+/// Publishes one message at a time and waits for its confirm: lapin attaches a returned message to the wrong
+/// confirm when several are under way, and an unroutable verdict would look delivered.
+#[derive(Clone)]
+pub struct Confirmed {
+    channel: Arc<Mutex<Channel>>,
+    topology: Arc<Topology>,
+    broken: Broken,
+}
+
+impl Confirmed {
+    /// A publisher for tools, on a channel with confirms.
+    #[must_use]
+    pub fn new(channel: Channel, topology: Topology) -> Self {
+        Self { channel: Arc::new(Mutex::new(channel)), topology: Arc::new(topology), broken: Broken::default() }
+    }
+
+    /// Publishes an upload event to the events exchange.
+    ///
+    /// # Errors
+    /// `verdicts.unroutable` when no queue is bound to it, `broker.unavailable` without a confirm.
+    pub async fn submit(&self, body: &[u8], message_id: &str) -> Result<(), Fault> {
+        let properties = Properties::default()
+            .with_content_type(short("application/json"))
+            .with_message_id(short(message_id))
+            .with_delivery_mode(2);
+        self.send("events", "upload", body, properties).await
+    }
+
+    async fn send(&self, exchange: &str, key: &str, body: &[u8], properties: Properties) -> Result<(), Fault> {
+        let exchange = self.topology.name(exchange);
+        let (to, routing_key) = (short(&exchange), short(key));
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let channel = self.channel.lock().await;
+        let published = timeout(PATIENCE, async {
+            channel.basic_publish(to, routing_key, options, body, properties).await?.await
+        });
+        let fault = match published.await {
+            Ok(Ok(Confirmation::Ack(None))) => return Ok(()),
+            Ok(Ok(Confirmation::Ack(Some(_)))) => {
+                let detail = format!("no queue is bound to exchange {exchange} for key {key}");
+                return Err(Fault::new(FaultCode::VerdictsUnroutable, Stage::Publish, detail));
+            }
+            Ok(Ok(Confirmation::Nack(_))) => {
+                return Err(refused(&exchange, key, "the broker refused the message (queue full?)"));
+            }
+            Ok(Ok(Confirmation::NotRequested)) => refused(&exchange, key, "the channel has no confirms"),
+            Ok(Err(e)) => refused(&exchange, key, &e.to_string()),
+            Err(_) => refused(&exchange, key, "no confirm in time"),
+        };
+        // Whether the message is out is unknown now; on this channel the next confirm would be ambiguous too.
+        self.broken.report();
+        Err(fault)
+    }
+}
+
+fn refused(exchange: &str, key: &str, why: &str) -> Fault {
+    Fault::new(FaultCode::BrokerUnavailable, Stage::Publish, format!("publishing {key} to {exchange}: {why}"))
+}
+
+impl Publisher for Confirmed {
+    async fn publish(&self, notice: Notice) -> Result<(), Fault> {
+        let id = notice.id.to_string();
+        let mut properties = Properties::default()
+            .with_content_type(short("application/cloudevents+json"))
+            .with_message_id(short(&id))
+            .with_delivery_mode(2);
+        if let Some(id) = notice.correlation_id.as_ref().and_then(|id| ShortString::try_new(id.as_str()).ok()) {
+            properties = properties.with_correlation_id(id);
+        }
+        self.send("verdicts", &notice.routing_key, &notice.body, properties).await
+    }
+}
+
+/// The headers whose value is text or a whole number.
+fn text_headers(table: &FieldTable) -> BTreeMap<String, String> {
+    let text = |value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok(),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        AMQPValue::LongInt(n) => Some(n.to_string()),
+        AMQPValue::LongLongInt(n) => Some(n.to_string()),
+        _ => None,
+    };
+    table.inner().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect()
+}

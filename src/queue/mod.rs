@@ -1,0 +1,118 @@
+//! The port to the message broker: sessions, deliveries that are settled exactly once, and published notices.
+//!
+//! A session is everything that lives and dies together: connections, channels, one consumer. Anything unexpected
+//! ends it, and the worker opens another. A [`Delivery`] is consumed by [`Delivery::settle`]; one that is dropped
+//! is never acknowledged, so the broker hands its message out again (guarantee G3).
+
+pub mod amqp;
+pub mod memory;
+pub mod session;
+pub mod topology;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::event::UploadEvent;
+use crate::fault::Fault;
+use crate::settlement::{Failure, Settlement};
+
+/// A message as it was delivered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    pub body: Bytes,
+    pub content_type: Option<String>,
+    pub message_id: Option<String>,
+    /// Headers whose value is text; others stay with the delivery.
+    pub headers: BTreeMap<String, String>,
+    /// How many attempts have failed already, from our own header.
+    pub failed_attempts: u32,
+    /// The broker may have delivered it before.
+    pub redelivered: bool,
+}
+
+/// One handing-over of a message by the broker.
+#[must_use = "an unsettled delivery is handed out again"]
+pub trait Delivery: Send + 'static {
+    fn message(&self) -> &Message;
+
+    /// Carries the settlement out, completely or not at all: what is published on the way is confirmed before
+    /// the message is acked.
+    ///
+    /// # Errors
+    /// `broker.unavailable` when the settlement may not have happened; the session is over then and the message
+    /// will be delivered again.
+    fn settle(self, settlement: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// What Airlock tells the application: a verdict or a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `clean.<route>`, `rejected.<route>`, `superseded.<route>` or `fault.<route>`.
+    pub routing_key: String,
+    /// Consumers deduplicate on it.
+    pub id: Uuid,
+    pub body: Vec<u8>,
+    /// The id of the message that asked for the job.
+    pub correlation_id: Option<String>,
+}
+
+/// Publishes notices. Cheap to clone.
+pub trait Publisher: Clone + Send + Sync + 'static {
+    /// Returns once the broker has confirmed the notice in at least one queue.
+    ///
+    /// # Errors
+    /// `verdicts.unroutable` when no queue is bound, `broker.unavailable` when the confirm did not come.
+    fn publish(&self, notice: Notice) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// Connections, channels and a consumer that live and die together.
+pub trait Session: Send + 'static {
+    type Delivery: Delivery;
+    type Publisher: Publisher;
+
+    fn publisher(&self) -> Self::Publisher;
+
+    /// The next message. `None` after [`Session::cancel`]; an error ends the session.
+    fn next(&mut self) -> impl Future<Output = Option<Result<Self::Delivery, Fault>>> + Send;
+
+    /// Asks for no more messages; those that are already here stay to be settled.
+    fn cancel(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Ends the session within a few seconds, whatever state it is in.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// A broker that sessions can be opened with.
+pub trait Broker: Send + Sync + 'static {
+    type Session: Session;
+
+    /// # Errors
+    /// `broker.unavailable`, with what the broker said.
+    fn open(&self) -> impl Future<Output = Result<Self::Session, Fault>> + Send;
+}
+
+/// Headers of a message that goes back to a queue: its own, less those of an earlier failure and of the broker's
+/// bookkeeping (counted by other rules in every broker version), plus this failure's.
+pub(crate) fn is_ours_or_brokers(name: &str) -> bool {
+    name.starts_with("x-airlock-")
+        || matches!(name, "x-death" | "x-delivery-count" | "x-acquired-count")
+        || name.starts_with("x-first-death-")
+        || name.starts_with("x-last-death-")
+}
+
+/// The bodies of the single messages that a message with several records is split into.
+pub(crate) fn split_bodies(uploads: &[UploadEvent]) -> impl Iterator<Item = Vec<u8>> {
+    uploads.iter().map(UploadEvent::to_json)
+}
+
+/// The attempt that a failure header counts, where it is readable.
+pub(crate) fn failed_attempts(header: Option<&str>) -> u32 {
+    header.and_then(|h| h.parse().ok()).unwrap_or(0)
+}
+
+/// The failure headers as a map.
+pub(crate) fn failure_headers(failure: &Failure) -> BTreeMap<String, String> {
+    failure.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

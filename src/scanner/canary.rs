@@ -1,0 +1,148 @@
+//! The canary: a marker that an engine must find, asked again after every clean answer.
+//!
+//! A clamd whose temporary directory is full answers `OK` to everything it can no longer unpack. So its clean
+//! answer counts only when a canary that was begun after it was found on the same address: the marker in a
+//! small ZIP, because unpacking is what fails first. One canary serves all answers that wait for it.
+//!
+//! The marker is the EICAR test file, which every engine is obliged to find. It is stored encoded, so that this
+//! source and the binary are not themselves taken for malware.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Mutex;
+
+use crate::fault::Fault;
+
+/// The EICAR test file, each byte XOR 0x5A.
+const EICAR_ENCODED: &[u8; 68] = b"\x02\x6f\x15\x7b\x0a\x7f\x1a\x1b\x0a\x01\x6e\x06\x0a\x00\x02\x6f\x6e\x72\x0a\x04\x73\x6d\x19\x19\x73\x6d\x27\x7e\x1f\x13\x19\x1b\x08\x77\x09\x0e\x1b\x14\x1e\x1b\x08\x1e\x77\x1b\x14\x0e\x13\x0c\x13\x08\x0f\x09\x77\x0e\x1f\x09\x0e\x77\x1c\x13\x16\x1f\x7b\x7e\x12\x71\x12\x70";
+
+/// The EICAR anti-malware test file (68 bytes): harmless, and found by every scanner.
+#[must_use]
+pub fn eicar() -> Vec<u8> {
+    EICAR_ENCODED.iter().map(|b| b ^ 0x5A).collect()
+}
+
+/// The marker as it is, in a ZIP archive and in a PDF: the three ways that fail apart from each other.
+#[must_use]
+pub fn full_set() -> [(&'static str, Vec<u8>); 3] {
+    [("plain", eicar()), ("in a ZIP", zipped(&eicar())), ("in a PDF", in_pdf(&eicar()))]
+}
+
+/// A ZIP archive with one stored member.
+#[must_use]
+pub fn zipped(member: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"canary.txt";
+    let mut crc = flate2::Crc::new();
+    crc.update(member);
+    // The part that the local header and the directory share: version, flags, method, time, date, CRC, sizes,
+    // name length, extra length.
+    let mut common = vec![10, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
+    common.extend(crc.sum().to_le_bytes());
+    for size in [member.len(), member.len()] {
+        common.extend(u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    common.extend([u8::try_from(NAME.len()).unwrap_or(u8::MAX), 0, 0, 0]);
+
+    let mut zip = [b"PK\x03\x04", common.as_slice(), NAME, member].concat();
+    let directory = zip.len();
+    zip.extend([b"PK\x01\x02\x0a\0", common.as_slice(), &[0; 14], NAME].concat());
+    let directory_len = zip.len() - directory;
+    zip.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
+    for value in [directory_len, directory] {
+        zip.extend(u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    zip.extend([0, 0]);
+    zip
+}
+
+/// A PDF with the marker as the content of an uncompressed stream.
+fn in_pdf(member: &[u8]) -> Vec<u8> {
+    let mut pdf = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n".to_vec();
+    pdf.extend(b"2 0 obj\n<< /Type /Pages /Kids [] /Count 0 >>\nendobj\n");
+    pdf.extend(format!("3 0 obj\n<< /Length {} >>\nstream\n", member.len()).as_bytes());
+    pdf.extend(member);
+    pdf.extend(b"\nendstream\nendobj\ntrailer\n<< /Root 1 0 R /Size 4 >>\n%%EOF\n");
+    pdf
+}
+
+/// Lets many waiting answers share canaries without ever accepting one that was begun before the answer.
+#[derive(Debug, Default)]
+pub struct Canary {
+    /// How many canaries have begun.
+    begun: AtomicU64,
+    /// The number of the newest canary that was found. Guards: one canary runs at a time.
+    found: Mutex<u64>,
+}
+
+impl Canary {
+    /// Returns once a canary that began after this call was found. `ask` runs one.
+    ///
+    /// # Errors
+    /// What `ask` fails with; the answer that waits then counts as a fault.
+    pub async fn confirm<F: Future<Output = Result<(), Fault>>>(&self, ask: impl FnOnce() -> F) -> Result<(), Fault> {
+        let before = self.begun.load(Ordering::SeqCst);
+        let mut found = self.found.lock().await;
+        if *found > before {
+            return Ok(());
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        ask().await?;
+        *found = number;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::FaultCode;
+    use crate::verdict::Stage;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_marker_is_the_eicar_test_file() {
+        // Its published MD5 is 44d88612fea8a8f36de82e1278abb02f.
+        use md5::Digest;
+        let digest: String = md5::Md5::digest(eicar()).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(digest, "44d88612fea8a8f36de82e1278abb02f");
+    }
+
+    #[tokio::test]
+    async fn answers_that_wait_together_share_one_canary() {
+        let (canary, runs) = (Arc::new(Canary::default()), Arc::new(AtomicU64::new(0)));
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let spawn = || {
+            let (canary, runs, gate) = (canary.clone(), runs.clone(), gate.clone());
+            tokio::spawn(async move {
+                canary
+                    .confirm(|| async move {
+                        runs.fetch_add(1, Ordering::SeqCst);
+                        gate.acquire().await.unwrap().forget();
+                        Ok(())
+                    })
+                    .await
+            })
+        };
+        let first = spawn();
+        while runs.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        // These came while the first was under way: it began before them and proves nothing about them.
+        let others: Vec<_> = (0..5).map(|_| spawn()).collect();
+        tokio::task::yield_now().await;
+        gate.add_permits(10);
+        for task in others.into_iter().chain([first]) {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_canary_that_is_not_found_confirms_nothing() {
+        let canary = Canary::default();
+        let lost = || async { Err(Fault::new(FaultCode::ClamdProtocol, Stage::Scan, "the canary passed")) };
+        assert!(canary.confirm(lost).await.is_err());
+        assert!(canary.confirm(|| async { Ok(()) }).await.is_ok());
+        assert!(canary.confirm(lost).await.is_err(), "an earlier success does not count later");
+    }
+}

@@ -26,8 +26,14 @@ pub mod ledger;
 
 pub mod pipeline;
 
+// Embedded stand-ins for demo and tests.
+pub mod embedded;
+
 // Runtime.
 pub mod ops;
 pub mod shutdown;
 pub mod telemetry;
 pub mod worker;
+
+// The command line and composition root.
+pub mod cli;

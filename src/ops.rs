@@ -100,7 +100,9 @@ impl Health {
 }
 
 /// Probes the engines and the buckets again and again, for readiness and the metrics. Never returns.
-pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Health) {
+///
+/// `warn_age` is the age of the signature database from which on it is worth a line in the log.
+pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Health, warn_age: Duration) {
     let mut turn = tokio::time::interval(PROBE_EVERY);
     loop {
         turn.tick().await;
@@ -115,7 +117,15 @@ pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Heal
             if let Ok(engine) = &probe
                 && let Some(built) = engine.signatures_at.as_deref().and_then(clock::parse)
             {
-                pipeline.metrics.signature_age(clock::age_of(built));
+                let age = clock::age_of(built);
+                pipeline.metrics.signature_age(age);
+                if age > warn_age {
+                    let hours = age.as_secs() / 3600;
+                    tracing::warn!(
+                        event = "signatures_stale", severity = "medium", hours,
+                        "the signatures of {name} are {hours} hours old: look at freshclam or its mirror"
+                    );
+                }
             }
             report(pipeline, health, name, probe.map(|_| ()).map_err(|f| f.to_string()));
         }

@@ -29,6 +29,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::verdict::{EventInfo, Record, Stage, Timings, Verdict, WorkerInfo};
 
 pub use self::budget::Budget;
+pub use self::fetch::{complete, essence};
 pub use self::judge::{Judge, Judgement};
 pub use self::finish::fault_notice;
 use self::record::Draft;

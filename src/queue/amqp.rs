@@ -17,6 +17,7 @@ use super::topology::{Topology, short};
 use super::{
     Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_ours_or_brokers, split_bodies,
 };
+use crate::config::Unroutable;
 use crate::fault::{Fault, FaultCode};
 use crate::settlement::{ATTEMPT_HEADER, Failure, Settlement};
 use crate::verdict::Stage;
@@ -43,7 +44,9 @@ impl Broker for AmqpBroker {
         let publisher = Confirmed {
             channel: Arc::new(Mutex::new(parts.publish_channel)),
             topology: Arc::new(self.0.topology.clone()),
+            unroutable: self.0.settings.unroutable,
             broken: broken.clone(),
+            _connection: None,
         };
         Ok(AmqpSession {
             connections: [parts.consume, parts.publish],
@@ -209,14 +212,26 @@ impl Delivery for AmqpDelivery {
 pub struct Confirmed {
     channel: Arc<Mutex<Channel>>,
     topology: Arc<Topology>,
+    unroutable: Unroutable,
     broken: Broken,
+    /// Kept alive with the publisher: the connection of a tool, the connector of its runtime.
+    _connection: Option<Arc<(Connection, Connector)>>,
 }
 
 impl Confirmed {
-    /// A publisher for tools, on a channel with confirms.
-    #[must_use]
-    pub fn new(channel: Channel, topology: Topology) -> Self {
-        Self { channel: Arc::new(Mutex::new(channel)), topology: Arc::new(topology), broken: Broken::default() }
+    /// A publisher for tools, with a connection of its own.
+    ///
+    /// # Errors
+    /// `broker.unavailable`.
+    pub async fn open(connector: Connector) -> Result<Self, Fault> {
+        let (connection, channel) = connector.open_publisher().await?;
+        Ok(Self {
+            channel: Arc::new(Mutex::new(channel)),
+            topology: Arc::new(connector.topology.clone()),
+            unroutable: Unroutable::Stop,
+            broken: Broken::default(),
+            _connection: Some(Arc::new((connection, connector))),
+        })
     }
 
     /// Publishes an upload event to the events exchange.
@@ -272,7 +287,10 @@ impl Publisher for Confirmed {
         if let Some(id) = notice.correlation_id.as_ref().and_then(|id| ShortString::try_new(id.as_str()).ok()) {
             properties = properties.with_correlation_id(id);
         }
-        self.send("verdicts", &notice.routing_key, &notice.body, properties).await
+        match self.send("verdicts", &notice.routing_key, &notice.body, properties).await {
+            Err(fault) if fault.code == FaultCode::VerdictsUnroutable && self.unroutable == Unroutable::Ignore => Ok(()),
+            published => published,
+        }
     }
 }
 

@@ -31,7 +31,7 @@ const HEARTBEAT_SECONDS: u16 = 10;
 
 /// What a worker needs to open sessions.
 pub struct Connector {
-    settings: config::Amqp,
+    pub(super) settings: config::Amqp,
     pub(super) topology: Topology,
     prefetch: u16,
     /// Names the connections in the broker's tools.
@@ -100,7 +100,7 @@ impl Connector {
     ///
     /// # Errors
     /// `broker.unavailable`.
-    pub async fn open_publisher(&self) -> Result<(Connection, Channel), Fault> {
+    pub(super) async fn open_publisher(&self) -> Result<(Connection, Channel), Fault> {
         let connection = self.connect("publish").await?;
         let channel = within("open a channel", connection.create_channel()).await?;
         within("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;

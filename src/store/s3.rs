@@ -4,6 +4,7 @@
 //! streamed bodies with trailing checksums are refused by others. Checksums are sent when the operation requires
 //! them, by default, for the same reason.
 
+mod app;
 mod client;
 mod error;
 
@@ -26,6 +27,7 @@ use crate::snapshot::Snapshot;
 use crate::stage::{Rejection, Sanitized};
 use crate::verdict::{Record, Stage};
 
+pub use self::app::{App, AppError};
 pub use self::client::connect;
 
 /// The largest record or pointer that is read back.

@@ -14,6 +14,10 @@ use crate::config;
 /// A client for the configured endpoint. Connects when first used; credentials come from the settings, or else
 /// from the AWS chain (environment, profile, web identity, container, instance).
 pub async fn connect(settings: &config::S3) -> S3 {
+    S3(sdk_client(settings).await)
+}
+
+pub(super) async fn sdk_client(settings: &config::S3) -> Client {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let (request, response) = match settings.checksums {
         config::Checksums::WhenRequired => {
@@ -46,7 +50,7 @@ pub async fn connect(settings: &config::S3) -> S3 {
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .http_client(http)
         .build();
-    S3(Client::from_conf(config))
+    Client::from_conf(config)
 }
 
 async fn from_chain(http: &SharedHttpClient, settings: &config::S3) -> Builder {

@@ -47,7 +47,7 @@ pub fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
 }
 
 /// The S3 code where there is one, else the innermost cause: "connection refused" and not "dispatch failure".
-fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E, HttpResponse>) -> String {
+pub fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E, HttpResponse>) -> String {
     if let Some(code) = error.as_service_error().and_then(|e| e.code()) {
         return code.to_owned();
     }

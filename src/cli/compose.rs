@@ -1,0 +1,82 @@
+//! From settings to the parts of a running Airlock.
+
+use std::sync::Arc;
+
+use crate::config::{Cleanup, Conditional, EngineName, Settings};
+use crate::fault::Fault;
+use crate::ledger::Ledger;
+use crate::pipeline::{Budget, Judge, Pipeline};
+use crate::scanner::clamd::Clamd;
+use crate::scanner::yara::Yara;
+use crate::scanner::{Engines, Scanner};
+use crate::settlement::RetryRules;
+use crate::snapshot::Spool;
+use crate::store::ObjectStore;
+use crate::telemetry::metrics::Metrics;
+use crate::verdict::WorkerInfo;
+use crate::worker::Limits;
+
+/// The configured engines. Rules are compiled here; clamd is connected to when it is first asked.
+///
+/// # Errors
+/// `rules.broken`.
+pub fn engines(settings: &Settings) -> Result<Engines, Fault> {
+    let engine = |name: &EngineName| -> Result<Box<dyn Scanner>, Fault> {
+        Ok(match name {
+            EngineName::Clamd => Box::new(Clamd::new(settings)),
+            EngineName::Yara => Box::new(Yara::from_files(&settings.yara.rules)?),
+        })
+    };
+    Engines::new(settings.scan.engines.iter().map(engine).collect::<Result<_, _>>()?)
+}
+
+/// Where snapshots go.
+pub fn spool(settings: &Settings) -> Spool {
+    let limits = &settings.limits;
+    Spool::new(limits.snapshot_memory, limits.spool, limits.temp_dir.clone())
+}
+
+/// The judging part, with the whole memory budget.
+pub fn judge(settings: &Settings, engines: Engines, metrics: &Arc<Metrics>) -> Judge {
+    let budget = Budget::new(settings.limits.memory, Arc::clone(metrics));
+    Judge { engines, budget, metrics: Arc::clone(metrics) }
+}
+
+/// The pipeline over a store.
+pub fn pipeline<S: ObjectStore>(
+    settings: &Settings,
+    store: S,
+    engines: Engines,
+    metrics: &Arc<Metrics>,
+) -> Pipeline<S> {
+    let store = Arc::new(store);
+    let conditional = settings.ledger.conditional == Conditional::Require;
+    Pipeline {
+        ledger: Ledger::new(Arc::clone(&store), settings.ledger.bucket.clone(), conditional),
+        store,
+        routes: settings.routes.clone(),
+        judge: judge(settings, engines, metrics),
+        spool: spool(settings),
+        delete_source: settings.s3.cleanup == Cleanup::Version,
+        worker: worker_info(),
+        metrics: Arc::clone(metrics),
+    }
+}
+
+/// The limits of a worker.
+pub fn limits(settings: &Settings) -> Limits {
+    Limits {
+        jobs: settings.limits.jobs,
+        job_deadline: settings.limits.job_deadline,
+        grace: settings.limits.grace,
+        retry: RetryRules { tiers: settings.retry.tiers.clone(), attempts: settings.retry.attempts },
+    }
+}
+
+/// This host and this version.
+pub fn worker_info() -> WorkerInfo {
+    // Linux tells the name here, and in a container it is the pod's; elsewhere nothing depends on it.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = Some(host.trim()).filter(|h| !h.is_empty()).unwrap_or("localhost").to_owned();
+    WorkerInfo { host, version: env!("CARGO_PKG_VERSION").to_owned() }
+}

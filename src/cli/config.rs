@@ -1,0 +1,31 @@
+//! `airlock config`: the effective configuration, the sample, the schema.
+
+use clap::Args;
+
+use super::{Exit, Global};
+use crate::config;
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    /// A commented sample with every key and its default
+    #[arg(long, conflicts_with = "schema")]
+    default: bool,
+    /// The JSON schema of the configuration file
+    #[arg(long)]
+    schema: bool,
+}
+
+pub(super) fn run(global: &Global, args: &ConfigArgs) -> Result<Exit, Exit> {
+    if args.default {
+        print!("{}", config::sample());
+    } else if args.schema {
+        println!("{:#}", config::json_schema());
+    } else {
+        let effective = config::effective_toml(&global.sources()).map_err(|errors| {
+            eprintln!("{errors}");
+            Exit::Configuration
+        })?;
+        print!("{effective}");
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,90 @@
+//! `airlock worker`: boot order, top to bottom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Global, compose};
+use crate::config::{Conditional, Settings};
+use crate::ops::{self, Health};
+use crate::queue::amqp::AmqpBroker;
+use crate::queue::session::Connector;
+use crate::store::ObjectStore;
+use crate::store::s3::{self, S3};
+use crate::telemetry::metrics::Metrics;
+use crate::worker::Worker;
+use crate::{shutdown, telemetry};
+
+/// The wait between attempts to reach the store at the start.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
+    let settings = global.settings()?;
+    telemetry::init(&settings.log);
+    let stop = shutdown::on_signal().map_err(|e| fatal(&format!("signals cannot be handled: {e}"), Exit::Fault))?;
+    let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
+
+    if let Some(address) = settings.ops.listen {
+        let (address, serving) = ops::serve(address, Arc::clone(&health), Arc::clone(&metrics)).await.map_err(|e| {
+            fatal(&format!("[ops] listen {address}: {e}; choose another address or \"off\""), Exit::Configuration)
+        })?;
+        tracing::info!("ops listener on http://{address}: /livez, /readyz, /metrics");
+        tokio::spawn(serving);
+    }
+    let engines = compose::engines(&settings).map_err(|f| fatal(&f.to_string(), Exit::Configuration))?;
+    let store = s3::connect(&settings.s3).await;
+    if !await_store(&settings, &store, &health, &stop).await? {
+        return Ok(Exit::Ok);
+    }
+    let pipeline = Arc::new(compose::pipeline(&settings, store, engines, &metrics));
+    let limits = compose::limits(&settings);
+    let name = &pipeline.worker.host;
+    let connector = Connector::new(&settings.amqp, &settings.retry.tiers, limits.jobs, name)
+        .map_err(|e| fatal(&format!("the AMQP runtime could not be started: {e}"), Exit::Fault))?;
+
+    let probes = {
+        let (pipeline, health) = (Arc::clone(&pipeline), Arc::clone(&health));
+        let warn_age = settings.scan.warn_signature_age;
+        tokio::spawn(async move { ops::probe_forever(&pipeline, &health, warn_age).await })
+    };
+    Worker::new(AmqpBroker::new(connector), pipeline, limits, health).run(stop).await;
+    probes.abort();
+    tracing::info!("stopped");
+    Ok(Exit::Ok)
+}
+
+/// Waits until the store answers, and refuses one whose answer makes the ledger's promise impossible. `false`
+/// when a stop came first.
+async fn await_store(
+    settings: &Settings,
+    store: &S3,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<bool, Exit> {
+    if settings.ledger.conditional == Conditional::Off {
+        return Ok(true);
+    }
+    while !stop.is_cancelled() {
+        match store.is_conditional(&settings.ledger.bucket).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => {
+                let what = "the store ignores If-None-Match on PUT, so two workers could record different verdicts \
+                    for one upload; use another store, or accept it with [ledger] conditional = \"off\"";
+                return Err(fatal(what, Exit::Configuration));
+            }
+            Err(fault) => {
+                tracing::warn!("the ledger bucket does not answer yet: {fault}");
+                health.dependency("s3", Err(fault.to_string()));
+                health.tick();
+                tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(STORE_RETRY) => {} }
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn fatal(what: &str, exit: Exit) -> Exit {
+    eprintln!("airlock worker: {what}");
+    exit
+}

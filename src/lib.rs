@@ -13,3 +13,6 @@ pub mod verdict;
 
 // Pipeline parts.
 pub mod image;
+
+// Stand-ins for demo and tests.
+pub mod embedded;

@@ -97,7 +97,7 @@ async fn journey(world: &mut World, files: &[DemoFile], show: &mut Show) -> Resu
 
 /// An event for an object that is not there: attempts, dead letter, and, once the object is, a redrive.
 async fn dead_letter(world: &mut World, file: &DemoFile, show: &mut Show) -> Result<(), String> {
-    let late = DemoFile { key: "late/arrives-after-its-event.jpg".to_owned(), ..file.clone() };
+    let late = file.under("late/arrives-after-its-event.jpg");
     world.announce_only(&late);
     let dead = world.next_dead(PATIENCE).await?;
     show.died(&dead);

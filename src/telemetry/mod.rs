@@ -24,7 +24,11 @@ pub fn init(log: &Log) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     // The SDKs are chatty below warnings, and what they print is not ours to vouch for.
-    let ours = filter::Targets::new().with_default(LevelFilter::WARN.min(level)).with_target("airlock", level);
+    let ours = filter::Targets::new()
+        .with_default(LevelFilter::WARN.min(level))
+        // The embedded S3 server calls every ordinary 404 an error.
+        .with_target("s3s", LevelFilter::OFF)
+        .with_target("airlock", level);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match log.format {
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),

@@ -22,6 +22,11 @@ pub(super) struct DemoFile {
 }
 
 impl DemoFile {
+    /// The same file under another key.
+    pub(super) fn under(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
+    }
+
     /// What is wrong with this verdict, if anything.
     pub(super) fn surprise(&self, verdict: &Record) -> Option<String> {
         let wanted = if self.clean { Verdict::Clean } else { Verdict::Rejected };

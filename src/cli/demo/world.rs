@@ -50,8 +50,8 @@ impl World {
             s3.create_bucket(bucket, true);
         }
         let grants = vec![
-            Grant { bucket: "quarantine".to_owned(), actions: vec![Action::Write] },
-            Grant { bucket: "clean".to_owned(), actions: vec![Action::Read, Action::List] },
+            Grant::new("quarantine", &[Action::Write]),
+            Grant::new("clean", &[Action::Read, Action::List]),
         ];
         s3.add_user(APP_KEY, APP_SECRET, grants);
         let (broker, notices) = MemoryBroker::new();

@@ -11,5 +11,8 @@ pub mod settlement;
 pub mod text;
 pub mod verdict;
 
+// Settings.
+pub mod config;
+
 // Pipeline parts.
 pub mod image;

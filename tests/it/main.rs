@@ -1,1 +1,19 @@
+//! One integration binary. `scripts/test` starts the services that it needs and tells it where they are; an absent
+//! service fails the test that needs it. Every test has its own buckets and its own prefix in the broker, so they
+//! run side by side.
 
+mod cli;
+mod corpus;
+mod demo;
+mod deploy;
+mod docs;
+mod faults;
+mod notifications;
+mod pipeline;
+mod process;
+mod samples;
+mod scanner;
+mod services;
+mod signed;
+mod tidy;
+mod world;

@@ -1,0 +1,152 @@
+//! A walk through a corpus of real and hostile files that lies outside of the repository.
+//!
+//! `AIRLOCK_CORPUS` names its folder: `MANIFEST.tsv` says of each file what must happen to it (path, kind, verdict,
+//! reasons, declared type, ..), files that end in `.enc` are XORed with 0x5A, `NAMES.tsv` lists file names for a good
+//! JPEG. Set and absent is a failure; unset, the walk says so and goes on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::process::airlock;
+use crate::services::clamd;
+
+struct Row {
+    path: String,
+    verdict: String,
+    reasons: Vec<String>,
+    declared: String,
+}
+
+fn manifest(corpus: &Path) -> Vec<Row> {
+    let text = std::fs::read_to_string(corpus.join("MANIFEST.tsv")).expect("AIRLOCK_CORPUS names a folder with MANIFEST.tsv");
+    let rows = text.lines().skip(1).filter(|l| !l.is_empty()).map(|line| {
+        let columns: Vec<&str> = line.split('\t').collect();
+        Row {
+            path: columns[0].to_owned(),
+            verdict: columns[2].to_owned(),
+            reasons: columns[3].split('|').filter(|r| !r.is_empty()).map(str::to_owned).collect(),
+            declared: columns[4].to_owned(),
+        }
+    });
+    rows.collect()
+}
+
+/// Copies the files to a folder of our own, decoded, one folder per declared type: `scan` takes one type per run.
+fn lay_out(corpus: &Path, rows: &[Row], to: &Path) -> BTreeMap<String, PathBuf> {
+    let mut folders = BTreeMap::new();
+    for row in rows {
+        let mut bytes = std::fs::read(corpus.join(&row.path)).unwrap_or_else(|e| panic!("{}: {e}", row.path));
+        if row.path.ends_with(".enc") {
+            bytes.iter_mut().for_each(|b| *b ^= 0x5A);
+        }
+        let folder = to.join(row.declared.replace(['/', ';', ' '], "_"));
+        let file = folder.join(row.path.trim_end_matches(".enc"));
+        std::fs::create_dir_all(file.parent().expect("a parent")).expect("a folder");
+        std::fs::write(&file, bytes).expect("a copy");
+        folders.insert(row.declared.clone(), folder);
+    }
+    folders
+}
+
+/// Runs `airlock scan --json` over a folder; relative path to record.
+fn scan(folder: &Path, declared: &str) -> BTreeMap<String, Value> {
+    let mut command = airlock();
+    command.args(["scan", "--json", "--clamd", &clamd(), "--jobs", "2"]);
+    if !declared.is_empty() {
+        command.args(["--declared-type", declared]);
+    }
+    let output = command.arg(folder).stderr(Stdio::inherit()).output().expect("the scan runs");
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let records = lines.lines().map(|line| {
+        let record: Value = serde_json::from_str(line).expect("a record");
+        let key = record["source"]["key"].as_str().expect("a key");
+        let relative = Path::new(key).strip_prefix(folder).expect("below the folder").to_string_lossy().into_owned();
+        (relative, record)
+    });
+    records.collect()
+}
+
+#[test]
+fn the_corpus_gets_its_verdicts() {
+    let Ok(corpus) = std::env::var("AIRLOCK_CORPUS") else {
+        println!("AIRLOCK_CORPUS is not set: no corpus is walked");
+        return;
+    };
+    let corpus = PathBuf::from(corpus);
+    let rows = manifest(&corpus);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut records = BTreeMap::new();
+    for (declared, folder) in lay_out(&corpus, &rows, folder.path()) {
+        records.extend(scan(&folder, &declared));
+    }
+    let mut score = Score::default();
+    for row in &rows {
+        score.add(row, records.get(row.path.trim_end_matches(".enc")));
+    }
+    println!("{}", score.report());
+    assert_eq!(records.len(), rows.len(), "every file has exactly one line");
+    assert!(score.faults.is_empty(), "a file of an uploader is never our fault: {:#?}", score.faults);
+    assert!(score.passed.is_empty(), "hostile files that would be promoted: {:#?}", score.passed);
+}
+
+#[derive(Default)]
+struct Score {
+    clean: usize,
+    benign: usize,
+    rejected: usize,
+    hostile: usize,
+    explained: usize,
+    either: usize,
+    refused: Vec<String>,
+    passed: Vec<String>,
+    unexplained: Vec<String>,
+    faults: Vec<String>,
+}
+
+impl Score {
+    fn add(&mut self, row: &Row, record: Option<&Value>) {
+        let verdict = record.and_then(|r| r["verdict"].as_str()).unwrap_or("none");
+        let codes: Vec<&str> =
+            record.and_then(|r| r["reasons"].as_array()).into_iter().flatten().filter_map(|r| r["code"].as_str()).collect();
+        let told = format!("{}: {verdict} {codes:?}, expected {} {:?}", row.path, row.verdict, row.reasons);
+        if !matches!(verdict, "clean" | "rejected") {
+            self.faults.push(format!("{told} {record:?}"));
+            return;
+        }
+        match row.verdict.as_str() {
+            "clean" => {
+                self.benign += 1;
+                if verdict == "clean" { self.clean += 1 } else { self.refused.push(told) }
+            }
+            "rejected" => {
+                self.hostile += 1;
+                if verdict == "clean" {
+                    self.passed.push(told);
+                    return;
+                }
+                self.rejected += 1;
+                if row.reasons.iter().any(|r| codes.contains(&r.as_str())) {
+                    self.explained += 1;
+                } else {
+                    self.unexplained.push(told);
+                }
+            }
+            _ => self.either += 1,
+        }
+    }
+
+    fn report(&self) -> String {
+        let mut text = format!(
+            "corpus: benign clean {}/{}, hostile rejected {}/{} (with an expected reason {}), either way {} without a fault",
+            self.clean, self.benign, self.rejected, self.hostile, self.explained, self.either
+        );
+        for line in self.refused.iter().chain(&self.unexplained) {
+            text.push_str("\n  ");
+            text.push_str(line);
+        }
+        text
+    }
+}

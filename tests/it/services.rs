@@ -1,0 +1,112 @@
+//! Where the real services are, and the scripts that make more of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A variable that `scripts/test` sets.
+pub fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: this test needs real services. Run scripts/test, or `scripts/services start` and source its env file")
+    })
+}
+
+/// The address of the shared clamd.
+pub fn clamd() -> String {
+    variable("AIRLOCK_TEST_CLAMD")
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// A clamd of this test's own, ended when dropped.
+pub struct PrivateClamd {
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl PrivateClamd {
+    /// Starts one with other settings, as `scripts/services.d/clamd.sh` takes them.
+    pub fn start(settings: &[(&str, &str)]) -> Self {
+        let clamd = Self { dir: short_dir(), port: free_port() };
+        clamd.again(settings);
+        clamd
+    }
+
+    /// Starts it again on the same port.
+    pub fn again(&self, settings: &[(&str, &str)]) {
+        self.script("start", settings);
+    }
+
+    pub fn stop(&self) {
+        self.script("stop", &[]);
+    }
+
+    pub fn address(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.port)
+    }
+
+    fn script(&self, command: &str, settings: &[(&str, &str)]) {
+        let script = root().join("scripts/services.d/clamd.sh");
+        let status = Command::new(&script)
+            .arg(command)
+            .arg(self.dir.path())
+            .arg(self.port.to_string())
+            .envs(settings.iter().copied())
+            .output()
+            .expect("the clamd script runs");
+        assert!(status.status.success(), "clamd.sh {command}: {}", String::from_utf8_lossy(&status.stderr));
+    }
+}
+
+impl Drop for PrivateClamd {
+    fn drop(&mut self) {
+        let script = root().join("scripts/services.d/clamd.sh");
+        let _ = Command::new(script).arg("stop").arg(self.dir.path()).output();
+    }
+}
+
+/// A folder with a short path: socket names are limited to 107 bytes.
+fn short_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("clamd").tempdir().expect("a temporary folder")
+}
+
+/// The bytes of a file of the repository's test data, decoded where it is stored encoded.
+pub fn testdata(path: &str) -> Vec<u8> {
+    let file = root().join("testdata").join(path);
+    let mut bytes = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    if Path::new(path).extension().is_some_and(|e| e == "enc") {
+        bytes.iter_mut().for_each(|b| *b ^= 0x5A);
+    }
+    bytes
+}
+
+/// One line of `testdata/expected.tsv`.
+pub struct Expected {
+    pub path: String,
+    pub declared: Option<String>,
+    pub verdict: String,
+    pub reasons: Vec<String>,
+}
+
+/// What must happen to each file of the test data.
+pub fn expected() -> Vec<Expected> {
+    let text = std::fs::read_to_string(root().join("testdata/expected.tsv")).expect("testdata/expected.tsv");
+    let rows = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).map(|line| {
+        let columns: Vec<&str> = line.split('\t').collect();
+        Expected {
+            path: columns[0].to_owned(),
+            declared: Some(columns[1].to_owned()).filter(|d| !d.is_empty()),
+            verdict: columns[2].to_owned(),
+            reasons: columns[3].split('|').filter(|r| !r.is_empty()).map(str::to_owned).collect(),
+        }
+    });
+    rows.collect()
+}

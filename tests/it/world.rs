@@ -1,0 +1,266 @@
+//! A world per test: buckets on the real store, exchanges and queues in the real broker, a bound verdict queue.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use airlock::config::{self, Sources};
+use airlock::store::s3::App;
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+use serde_json::Value;
+
+use crate::process::WorkerProcess;
+use crate::services::{clamd, variable};
+
+/// The longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct World {
+    /// Unique: part of every name.
+    pub id: String,
+    /// The store's admin, who may look everywhere.
+    pub s3: aws_sdk_s3::Client,
+    /// The application's client; in this world with the admin's keys.
+    pub app: App,
+    settings: BTreeMap<String, String>,
+    /// Routes come only from a file.
+    config: tempfile::NamedTempFile,
+    channel: Channel,
+    verdicts: Consumer,
+    _connection: Connection,
+}
+
+impl World {
+    /// Buckets with versions, and a worker's settings for them.
+    pub async fn new(name: &str) -> Self {
+        let id = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let settings = settings(&id);
+        let s3 = admin().await;
+        for bucket in ["quarantine", "clean", "rejected", "ledger"] {
+            create_bucket(&s3, &format!("{bucket}-{id}")).await;
+        }
+        let config = config_file(&id);
+        let flags = settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let sources = Sources { file: Some(config.path().to_owned()), env: Vec::new(), flags };
+        let app = App::connect(&config::load(&sources).expect("valid settings").s3).await;
+        let (connection, channel, verdicts) = broker(&id).await;
+        Self { id, s3, app, settings, config, channel, verdicts, _connection: connection }
+    }
+
+    /// Another value for one setting of the workers to come.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.settings.insert(key.to_owned(), value.into());
+    }
+
+    /// The command line that names this world's configuration.
+    pub fn flags(&self) -> Vec<String> {
+        let file = self.config.path().to_string_lossy().into_owned();
+        let set = self.settings.iter().flat_map(|(k, v)| ["--set".to_owned(), format!("{k}={v}")]);
+        ["--config".to_owned(), file].into_iter().chain(set).collect()
+    }
+
+    pub async fn worker(&self) -> WorkerProcess {
+        WorkerProcess::start(&self.flags()).await
+    }
+
+    pub fn bucket(&self, name: &str) -> String {
+        format!("{name}-{}", self.id)
+    }
+
+    /// PUT into quarantine; returns the version.
+    pub async fn upload(&self, key: &str, bytes: Vec<u8>, content_type: Option<&str>) -> String {
+        let put = self.app.put(&self.bucket("quarantine"), key, bytes.into(), content_type).await;
+        put.expect("the upload").expect("a version")
+    }
+
+    /// Our own event for an object.
+    pub fn event(&self, key: &str, version: Option<&str>) -> Value {
+        serde_json::json!({
+            "schema": "airlock.upload.v1", "bucket": self.bucket("quarantine"), "key": key, "version_id": version,
+        })
+    }
+
+    pub async fn publish(&self, event: &Value) {
+        self.publish_raw(event.to_string().as_bytes(), &uuid::Uuid::new_v4().to_string()).await;
+    }
+
+    pub async fn publish_raw(&self, body: &[u8], message_id: &str) {
+        let properties = BasicProperties::default().with_message_id(message_id.into()).with_delivery_mode(2);
+        let exchange = format!("{}.events", self.id);
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let published = self.channel.basic_publish(exchange.into(), "test".into(), options, body, properties).await;
+        let confirm = published.expect("a publish").await.expect("a confirm");
+        assert!(confirm.take_message().is_none(), "the event reached no queue");
+    }
+
+    /// Uploads and announces.
+    pub async fn submit(&self, key: &str, bytes: Vec<u8>, content_type: Option<&str>) {
+        let version = self.upload(key, bytes, content_type).await;
+        self.publish(&self.event(key, Some(&version))).await;
+    }
+
+    /// The next notice: routing key and CloudEvent.
+    pub async fn next_notice(&mut self) -> (String, Value) {
+        let next = tokio::time::timeout(PATIENCE, self.verdicts.next()).await.expect("a notice in time");
+        let delivery = next.expect("the verdict queue lives").expect("a delivery");
+        delivery.ack(BasicAckOptions::default()).await.expect("an ack");
+        let event: Value = serde_json::from_slice(&delivery.data).expect("a notice is JSON");
+        (delivery.routing_key.to_string(), event)
+    }
+
+    /// The next verdict record; anything else than a verdict is a failure.
+    pub async fn next_verdict(&mut self) -> Value {
+        let (key, event) = self.next_notice().await;
+        assert!(!key.starts_with("fault."), "a fault where a verdict was expected: {event}");
+        event["data"].clone()
+    }
+
+    /// Asserts that no notice comes for a while.
+    pub async fn no_notice(&mut self, for_so_long: Duration) {
+        if let Ok(Some(Ok(delivery))) = tokio::time::timeout(for_so_long, self.verdicts.next()).await {
+            panic!("an unexpected notice: {}", String::from_utf8_lossy(&delivery.data));
+        }
+    }
+
+    /// The next dead letter, with its text headers.
+    pub async fn next_dead(&self) -> (BTreeMap<String, String>, Vec<u8>) {
+        let queue = format!("{}.dead", self.id);
+        let waiting = async {
+            loop {
+                let got = self.channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true }).await;
+                if let Some(message) = got.expect("the dead-letter queue is there") {
+                    return message.delivery;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let delivery = tokio::time::timeout(PATIENCE, waiting).await.expect("a dead letter in time");
+        let mut headers = BTreeMap::new();
+        for (name, value) in delivery.properties.headers().iter().flat_map(|h| h.inner()) {
+            if let Some(text) = value.as_long_string() {
+                headers.insert(name.to_string(), text.to_string());
+            }
+        }
+        (headers, delivery.data)
+    }
+
+    /// Ready messages of one of the world's queues.
+    pub async fn depth(&self, queue: &str) -> u32 {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let name = format!("{}.{queue}", self.id);
+        let queue = self.channel.queue_declare(name.into(), options, FieldTable::default()).await;
+        queue.expect("the queue is there").message_count()
+    }
+
+    /// The current keys of one of the world's buckets.
+    pub async fn keys(&self, bucket: &str) -> Vec<String> {
+        self.app.keys(&self.bucket(bucket)).await.expect("a listing")
+    }
+
+    /// All versions and delete markers in one of the world's buckets.
+    pub async fn versions(&self, bucket: &str) -> usize {
+        let listed = self.s3.list_object_versions().bucket(self.bucket(bucket)).send().await.expect("a listing");
+        listed.versions().len() + listed.delete_markers().len()
+    }
+
+    pub async fn get(&self, bucket: &str, key: &str) -> Vec<u8> {
+        self.app.get(&self.bucket(bucket), key).await.expect("the object is there").to_vec()
+    }
+}
+
+/// The route of a world.
+fn config_file(id: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a temporary file");
+    let route = format!(
+        "[[route]]\nquarantine = \"quarantine-{id}\"\nclean = \"clean-{id}\"\nrejected = \"rejected-{id}\"\n"
+    );
+    std::fs::write(file.path(), route).expect("the configuration is written");
+    file
+}
+
+/// A worker's settings for the services of this run.
+fn settings(id: &str) -> BTreeMap<String, String> {
+    let settings = [
+        ("amqp.url", variable("AIRLOCK_TEST_AMQP")),
+        ("amqp.prefix", id.to_owned()),
+        ("amqp.topology", "declare".to_owned()),
+        ("s3.endpoint", variable("AIRLOCK_TEST_S3")),
+        ("s3.access_key", variable("AIRLOCK_TEST_S3_KEY")),
+        ("s3.secret_key", variable("AIRLOCK_TEST_S3_SECRET")),
+        ("ledger.bucket", format!("ledger-{id}")),
+        ("clamd.addresses", format!("[\"{}\"]", clamd())),
+        ("retry.tiers", "[\"100ms\", \"200ms\"]".to_owned()),
+        ("retry.attempts", "3".to_owned()),
+        ("limits.jobs", "4".to_owned()),
+    ];
+    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// An SDK client with the store's admin keys.
+pub async fn admin() -> aws_sdk_s3::Client {
+    client(&variable("AIRLOCK_TEST_S3_KEY"), &variable("AIRLOCK_TEST_S3_SECRET")).await
+}
+
+/// An SDK client with these keys.
+pub async fn client(key: &str, secret: &str) -> aws_sdk_s3::Client {
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(variable("AIRLOCK_TEST_S3"))
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new(key, secret, None, None, "test"))
+        .force_path_style(true)
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    aws_sdk_s3::Client::from_conf(config)
+}
+
+/// A bucket with versions.
+pub async fn create_bucket(s3: &aws_sdk_s3::Client, name: &str) {
+    s3.create_bucket().bucket(name).send().await.expect("the bucket is created");
+    let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    s3.put_bucket_versioning().bucket(name).versioning_configuration(versioning).send().await.expect("versioning");
+}
+
+/// A channel with confirms, and a consumer bound to every verdict.
+async fn broker(id: &str) -> (Connection, Channel, Consumer) {
+    let url = variable("AIRLOCK_TEST_AMQP");
+    let runtime = async_rs::TokioRuntime::tokio_current();
+    let connection = Connection::connect_with_runtime(&url, ConnectionProperties::default(), runtime).await;
+    let connection = connection.expect("the broker answers");
+    let channel = connection.create_channel().await.expect("a channel");
+    channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.expect("confirms");
+    let exchange = format!("{id}.verdicts");
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel
+        .exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, durable, FieldTable::default())
+        .await
+        .expect("the verdict exchange");
+    let queue = format!("{id}.app");
+    channel
+        .queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), FieldTable::default())
+        .await
+        .expect("the application's queue");
+    channel
+        .queue_bind(
+            queue.as_str().into(),
+            exchange.as_str().into(),
+            "#".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .expect("the application's binding");
+    let consumer = channel
+        .basic_consume(queue.as_str().into(), "app".into(), BasicConsumeOptions::default(), FieldTable::default())
+        .await
+        .expect("the application's consumer");
+    (connection, channel, consumer)
+}

@@ -12,18 +12,22 @@ use super::keys::{self, Key};
 use super::layers::{Layers, read_bounded};
 use super::problem::{Origin, Problem};
 use super::value::Setting;
+use crate::text::printable;
 
 /// The longest file of a secret, in bytes.
 const MAX_SECRET_BYTES: u64 = 4096;
 
 pub(super) struct Reader<'a> {
     layers: &'a Layers,
+    /// Values that are wrong by themselves.
     problems: Vec<Problem>,
+    /// Values that do not go together.
+    disagreements: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(layers: &'a Layers) -> Self {
-        Self { layers, problems: layers.problems.clone() }
+        Self { layers, problems: layers.problems.clone(), disagreements: Vec::new() }
     }
 
     pub(super) fn layers(&self) -> &'a Layers {
@@ -31,7 +35,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {
-        self.problems
+        [self.problems, self.disagreements].concat()
     }
 
     /// The value of a key that has a default.
@@ -73,7 +77,8 @@ impl<'a> Reader<'a> {
             (None, Some(file)) => {
                 let refuse = |message| Problem::new(file.origin.clone(), &file_path, message);
                 let name = super::kind::text(&file.value).map_err(refuse)?;
-                let text = read_bounded(Path::new(name), MAX_SECRET_BYTES).map_err(refuse)?;
+                let text = read_bounded(Path::new(name), MAX_SECRET_BYTES)
+                    .map_err(|problem| refuse(format!("file \"{}\" {problem}", printable(name))))?;
                 let text =
                     text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
                 Ok(Some(Value::String(text.to_owned())))
@@ -100,6 +105,11 @@ impl<'a> Reader<'a> {
         self.layers.entries.get(path).map_or(Origin::Default, |entry| entry.origin.clone())
     }
 
+    /// Whether any key below `section` (with its final dot) was given.
+    pub(super) fn is_written(&self, section: &str) -> bool {
+        self.layers.entries.keys().any(|path| path.starts_with(section))
+    }
+
     /// Notes `message` about the keys together, unless `holds` or one of them is wrong by itself. It is put
     /// down to the key that was given last: most likely the one that was changed.
     pub(super) fn require(&mut self, holds: bool, keys: &[&str], message: impl FnOnce() -> String) {
@@ -110,7 +120,7 @@ impl<'a> Reader<'a> {
         }
         let blamed = keys.iter().map(|key| (self.origin(key), *key)).reduce(|a, b| if b.0 > a.0 { b } else { a });
         if let Some((origin, key)) = blamed {
-            self.problems.push(Problem::new(origin, key, message()));
+            self.disagreements.push(Problem::new(origin, key, message()));
         }
     }
 }

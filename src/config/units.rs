@@ -76,7 +76,7 @@ mod tests {
             assert_eq!(parse_duration(text), Ok(duration), "{text}");
             assert_eq!(format_duration(duration), text);
         }
-        assert_eq!(parse_duration(" 90 m "), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration(" 90 m "), Ok(Duration::from_mins(90)));
         assert_eq!(format_duration(Duration::ZERO), "0s");
         for text in ["", "30", "s", "1.5h", "1h30m", "-1s", "5 parsecs", "99999999999999999999s", "99999999999999999d"]
         {

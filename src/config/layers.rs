@@ -18,6 +18,7 @@ use super::keys::{self, SECTIONS};
 use super::kind::Kind;
 use super::problem::{Origin, Problem, nearest};
 use super::value::Name;
+use crate::text::printable;
 
 /// How the name of every variable that is a setting begins. `AIRLOCK_CONFIG` names the file.
 const VARIABLE_PREFIX: &str = "AIRLOCK__";
@@ -187,7 +188,7 @@ impl Layers {
         let path: Vec<&str> = lower.split("__").collect();
         let origin = Origin::Variable(name.to_owned());
         if rest.contains(|c: char| c.is_ascii_lowercase()) {
-            let problem = format!("unknown variable; write it in capitals, {}", variable_name(&path));
+            let problem = format!("unknown variable; write it in capitals, {}", printable(&variable_name(&path)));
             self.problems.push(Problem::new(origin, "", problem));
         } else {
             self.add_text(&path, text, origin);
@@ -211,7 +212,8 @@ impl Layers {
             (["route", ..], _) => refuse("[[route]] tables come only from the file"),
             (["policy", name, _, ..], _) if !self.policies.contains(*name) && !self.without_file => {
                 let known = self.policies.iter().map(String::as_str);
-                refuse(&format!("there is no [policy.{name}] in the file{}", did_you_mean(nearest(name, known))))
+                let meant = did_you_mean(nearest(name, known));
+                refuse(&format!("there is no [policy.{}] in the file{meant}", printable(name)))
             }
             (_, Some(_)) if text.contains(char::REPLACEMENT_CHARACTER) => refuse("must be UTF-8"),
             (_, Some((key, from_file))) => {
@@ -261,7 +263,7 @@ fn unknown(path: &[&str], origin: Origin) -> Problem {
 }
 
 pub(super) fn did_you_mean(name: Option<&str>) -> String {
-    name.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
+    name.map(|name| format!("; did you mean \"{}\"?", printable(name))).unwrap_or_default()
 }
 
 /// A key of the same section that is spelt alike; or any section or key that is; or a key of this very

@@ -244,6 +244,20 @@ fn variables_and_flags_have_mistakes_of_their_own() {
 }
 
 #[test]
+fn no_name_and_no_value_reaches_the_terminal_unescaped() {
+    let mistakes = Given::file(
+        "[policy.\"\\u001b\"]\n[x.\"\\u001b\"]\nmax_size = 1\n[s3]\n\"\\u001b\" = 1\nregion = \"\\u001b\"\n",
+    )
+    .env("AIRLOCK__X__\x1b__MAX_SIZE", "\x1b")
+    .env("AIRLOCK__POLICY__\x1b__MAX_SIZE", "\x1b")
+    .env("AIRLOCK__x\x1b", "\x1b")
+    .env("AIRLOCK__RETRY__TIERS", "\x1b")
+    .flag("x.\x1b.max_size=\x1b")
+    .mistakes();
+    assert!(mistakes.starts_with("9 mistakes") && !mistakes.contains('\x1b'), "{mistakes:?}");
+}
+
+#[test]
 fn an_unreadable_file_is_named() {
     let given =
         Given { sources: Sources { file: Some("/nowhere/airlock.toml".into()), ..Sources::default() }, folder: None };
@@ -324,6 +338,14 @@ fn a_bucket_has_one_role() {
 }
 
 #[test]
+fn a_policy_that_nobody_uses_need_not_agree() {
+    let text = "[clamd]\nmax_file_size = \"2 MiB\"\n[policy.small]\nmax_size = \"1 MiB\"\n[[route]]\n";
+    Given::file(&format!("{text}policy = \"small\"\n")).settings();
+    let mistakes = Given::file(text).mistakes();
+    assert!(mistakes.contains("policy.default.max_size (10 MiB) must not be above"), "{mistakes}");
+}
+
+#[test]
 fn a_key_can_disagree_with_several() {
     let mistakes =
         Given::file("[limits]\njob_deadline = \"20m\"\n[clamd]\ntimeout = \"30m\"\n[s3]\ntimeout = \"30m\"\n")
@@ -376,6 +398,8 @@ fn secrets_never_print() {
     let shown = format!("{settings:?}{settings:#?}{}", effective_toml(&given.sources).unwrap());
     assert!(!shown.contains("hunter"), "{shown}");
     assert!(shown.contains("amqps://me:[redacted]@h/v"), "{shown}");
+    let sources = none().env("AIRLOCK__S3__SECRET_KEY", "hunter2").flag("s3.secret_key=hunter3").sources;
+    assert!(!format!("{sources:?}").contains("hunter"), "{sources:?}");
     let wrong = [
         "[amqp]\nurl = \"amqps://me:hunter2@h@h\"\n",
         "[amqp]\npassword = \"hunter2\nx = 3\n",

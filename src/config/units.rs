@@ -9,7 +9,7 @@ const DURATIONS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 
 /// Reads a duration.
 ///
 /// # Errors
-/// When `text` is not a whole number with a unit of [`DURATIONS`], or does not fit.
+/// When `text` is not a whole number with one of the units ms, s, m, h and d, or does not fit.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let factor = DURATIONS.iter().find(|(name, _)| *name == unit).map(|(_, millis)| *millis);

@@ -86,23 +86,22 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What is wrong with the value of a key, without the value where that is a secret.
     fn describe(&self, path: &str, key: &Key, message: String) -> Problem {
         let file_path = format!("{path}_file");
         let given = self.layers.entries.get(path);
-        let (path, origin) = match given {
-            Some(entry) => (path, entry.origin.clone()),
-            None => (file_path.as_str(), self.origin(&file_path)),
-        };
-        let problem = Problem::new(origin, path, message);
+        let problem = Problem::new(self.origin(path), if given.is_some() { path } else { &file_path }, message);
         match given.filter(|_| !key.kind.is_secret()) {
             Some(entry) => problem.with_value(&entry.value.to_string()),
             None => problem,
         }
     }
 
-    /// Where a key was given.
-    pub(super) fn origin(&self, path: &str) -> Origin {
-        self.layers.entries.get(path).map_or(Origin::Default, |entry| entry.origin.clone())
+    /// Where a key was given, by itself or as a file.
+    fn origin(&self, path: &str) -> Origin {
+        let entries = &self.layers.entries;
+        let given = entries.get(path).or_else(|| entries.get(&format!("{path}_file")));
+        given.map_or(Origin::Default, |entry| entry.origin.clone())
     }
 
     /// Whether any key below `section` (with its final dot) was given.

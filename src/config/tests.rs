@@ -297,6 +297,7 @@ fn agreement_is_checked() {
         ("[amqp.tls]\nca = \"/ca.pem\"\n", "amqp.tls.ca has no effect on amqp://"),
         ("[amqp.tls]\nkey = \"/key.pem\"\n", "certificate and key belong together"),
         ("[s3]\naccess_key = \"AK\"\n", "access key and secret key belong together"),
+        ("[s3]\nsecret_key_file = \".gitignore\"\n", "airlock.toml:2: s3.secret_key: access key and secret key"),
     ];
     for (text, expected) in cases {
         let mistakes = Given::file(text).mistakes();

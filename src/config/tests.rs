@@ -297,7 +297,6 @@ fn agreement_is_checked() {
         ("[amqp.tls]\nca = \"/ca.pem\"\n", "amqp.tls.ca has no effect on amqp://"),
         ("[amqp.tls]\nkey = \"/key.pem\"\n", "certificate and key belong together"),
         ("[s3]\naccess_key = \"AK\"\n", "access key and secret key belong together"),
-        ("[s3]\nsecret_key_file = \".gitignore\"\n", "airlock.toml:2: s3.secret_key: access key and secret key"),
     ];
     for (text, expected) in cases {
         let mistakes = Given::file(text).mistakes();
@@ -376,6 +375,8 @@ fn a_secret_can_come_from_a_file() {
         std::fs::write(&path, content).unwrap();
         assert_eq!(given.settings().s3.secret_key.unwrap().expose(), secret, "one line break is cut, nothing else");
     }
+    let alone = none().env(variable.0, variable.1).mistakes();
+    assert!(alone.contains("AIRLOCK__S3__SECRET_KEY_FILE: s3.secret_key: access key and secret key belong"), "{alone}");
     for (content, expected) in
         [("", "must not be empty"), ("a\nb\n", "control characters"), (&*"x".repeat(5000), "larger than")]
     {

@@ -32,11 +32,10 @@ pub(super) fn check(settings: &Settings, r: &mut Reader) {
         }
     }
     for (bucket, uses) in uses {
-        for (n, one) in uses.iter().enumerate() {
-            for other in uses.iter().skip(n + 1) {
-                if let Some(problem) = conflict(bucket, one, other) {
-                    r.require(false, &[&one.key, &other.key], || problem);
-                }
+        for (n, other) in uses.iter().enumerate() {
+            let clash = uses.iter().take(n).find_map(|one| Some((one, conflict(bucket, one, other)?)));
+            if let Some((one, problem)) = clash {
+                r.require(false, &[&one.key, &other.key], || problem);
             }
         }
     }

@@ -22,7 +22,11 @@ pub(super) fn check(settings: &Settings, r: &mut Reader) {
     times(settings, r);
     limits(settings, r);
     for policy in settings.policies.values() {
-        self::policy(policy, settings, r);
+        // The built-in policy is always there; nobody should have to adjust it who does not use it.
+        let used = settings.routes.iter().any(|route| route.policy.name == policy.name);
+        if used || r.is_written(&format!("policy.{}.", policy.name)) {
+            self::policy(policy, settings, r);
+        }
     }
     super::buckets::check(settings, r);
 }

@@ -123,7 +123,7 @@ const PATH: Kind = Kind::Text("path of a file");
 const PATH_OR_GLOB: Kind = Kind::Text("path or glob");
 const PLAIN: Kind = Kind::Text("text");
 const BUCKET: Kind = Kind::Text("name of a bucket: 3 to 63 of a-z, 0-9, '.', '-', '_'");
-const NAME: Kind = Kind::Text("name: 1 to 32 of a-z, 0-9, '-', '_'");
+const NAME: Kind = Kind::Text("name: 1 to 32 of a-z, 0-9, '-' and single '_'");
 const ENGINE: Kind = Kind::Choice(EngineName::NAMES);
 const CLAMD: Kind = Kind::Text("\"tcp://HOST:PORT\" or \"unix:///PATH\"");
 const TYPE: Kind = Kind::Text("one of jpeg, png, gif, webp, pdf, doc, docx, or the media type");
@@ -313,9 +313,9 @@ const IMAGE: &[Key] = &[
     key("jpeg_quality", Kind::Number(1, 100), Number(85), "Quality of JPEG and lossy WebP."),
     key("progressive", Kind::Flag, Flag(true), "Progressive JPEG."),
     key("output", Kind::Choice(&["same", "jpeg"]), Text("same"), "Keep the format, or make everything JPEG."),
-    key("max_pixels", Kind::Pixels(1, 1_000_000_000), Text("50 MP"), "Largest canvas that is decoded at all."),
+    key("max_pixels", Kind::Pixels(1_000_000_000), Text("50 MP"), "Largest canvas that is decoded at all."),
     key("max_frames", Kind::Number(1, 10_000), Number(500), "Longest animation."),
-    key("max_total_pixels", Kind::Pixels(1, 10_000_000_000), Text("250 MP"), "Canvas times frames."),
+    key("max_total_pixels", Kind::Pixels(10_000_000_000), Text("250 MP"), "Canvas times frames."),
     key("trailing", Kind::Choice(&["drop", "reject"]), Text("drop"), "Bytes behind the end of an image."),
 ];
 

@@ -16,7 +16,8 @@ pub enum Kind {
     Number(u64, u64),
     Duration(Duration, Duration),
     Size(ByteSize, ByteSize),
-    Pixels(u64, u64),
+    /// At least one.
+    Pixels(u64),
     Choice(&'static [&'static str]),
     /// Text with a rule of its own, here in words; the type it is read into enforces it.
     Text(&'static str),
@@ -42,7 +43,7 @@ impl Kind {
             Self::Number(min, max) => format!("{min} to {max}"),
             Self::Duration(min, max) => format!("{} to {}", units::format_duration(min), units::format_duration(max)),
             Self::Size(min, max) => format!("{min} to {max}"),
-            Self::Pixels(min, max) => format!("{} to {}", units::format_pixels(min), units::format_pixels(max)),
+            Self::Pixels(max) => format!("1 pixel to {}", units::format_pixels(max)),
             Self::Choice(names) => names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "),
             Self::Text(rule) | Self::Url(rule) => rule.to_owned(),
             Self::Secret => "any text".to_owned(),
@@ -60,14 +61,14 @@ impl Kind {
         let fits = match self {
             Self::Flag => value.as_bool().map(|_| true).ok_or("must be true or false".to_owned()),
             Self::Number(min, max) => {
-                whole_number(value).map(|n| within(n, min, max)).ok_or("must be a whole number".to_owned())
+                whole_number(value).map(|n| within(&n, &min, &max)).ok_or("must be a whole number".to_owned())
             }
-            Self::Duration(min, max) => duration(value).map(|d| within(d, min, max)),
-            Self::Size(min, max) => size(value).map(|s| within(s, min, max)),
-            Self::Pixels(min, max) => pixels(value).map(|p| within(p, min, max)),
+            Self::Duration(min, max) => duration(value).map(|d| within(&d, &min, &max)),
+            Self::Size(min, max) => size(value).map(|s| within(&s, &min, &max)),
+            Self::Pixels(max) => pixels(value).map(|p| within(&p, &1, &max)),
             Self::Choice(names) => text(value).map(|text| names.contains(&text)),
             Self::Text(_) | Self::Url(_) | Self::Secret => return text(value).map(drop),
-            Self::List(of, min, max) => count(value, *of).map(|n| within(n, min, max)),
+            Self::List(of, min, max) => count(value, *of).map(|n| within(&n, &min, &max)),
         };
         match fits {
             Ok(true) => Ok(()),
@@ -80,7 +81,7 @@ impl Kind {
     ///
     /// # Errors
     /// When a list is not a TOML array.
-    pub(super) fn from_text(self, text: &str) -> Result<Value, String> {
+    pub(super) fn spelt(self, text: &str) -> Result<Value, String> {
         let plain = || Value::String(text.to_owned());
         Ok(match self {
             Self::Flag => text.trim().parse().map_or_else(|_| plain(), Value::Boolean),
@@ -101,9 +102,9 @@ impl Kind {
             Self::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
             Self::Duration(..) => json!({"type": "string", "pattern": r"^\s*\d+\s*(ms|s|m|h|d)\s*$"}),
             Self::Size(..) => {
-                json!({"type": ["string", "integer"], "pattern": r"^\s*\d+\s*([kKmMgGtT][iI]?)?[bB]?\s*$", "minimum": 0})
+                json!({"type": ["string", "integer"], "pattern": r"^\s*\d+\s*([kKmMgGtT][iI]?[bB]|[bB])?\s*$", "minimum": 0})
             }
-            Self::Pixels(..) => {
+            Self::Pixels(_) => {
                 json!({"type": ["string", "integer"], "pattern": r"^\s*\d+\s*([mM][pP])?\s*$", "minimum": 0})
             }
             Self::Choice(names) => json!({"enum": names}),
@@ -115,7 +116,7 @@ impl Kind {
     }
 }
 
-fn within<T: PartialOrd>(value: T, min: T, max: T) -> bool {
+fn within<T: PartialOrd>(value: &T, min: &T, max: &T) -> bool {
     (min..=max).contains(&value)
 }
 

@@ -4,6 +4,7 @@
 //! [table of keys](super::keys) here, values later, when they are read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::keys::{self, SECTIONS};
 use super::kind::Kind;
 use super::problem::{Origin, Problem, nearest};
 use super::value::Name;
+use crate::text::printable;
 
 /// How the name of every variable that is a setting begins. `AIRLOCK_CONFIG` names the file.
 const VARIABLE_PREFIX: &str = "AIRLOCK__";
@@ -24,8 +26,11 @@ const VARIABLE_PREFIX: &str = "AIRLOCK__";
 /// Far beyond any real configuration; a wrong path (`/dev/zero`) must not fill the memory.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// Each route is a label of metrics and a word of routing keys.
+const MAX_ROUTES: usize = 256;
+
 /// From where a configuration is read.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     pub file: Option<PathBuf>,
     /// Variables; those that do not begin with `AIRLOCK__` are ignored.
@@ -34,7 +39,22 @@ pub struct Sources {
     pub flags: Vec<String>,
 }
 
+/// Names only: values of variables and flags may be secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variables: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        let mut shown = f.debug_struct("Sources");
+        shown.field("file", &self.file).field("env", &variables).field("flags", &self.flags.len()).finish()
+    }
+}
+
 impl Sources {
+    /// Adds a flag that sets a list.
+    pub fn set_list(&mut self, key: &str, elements: impl IntoIterator<Item = impl Into<String>>) {
+        let list = Value::Array(elements.into_iter().map(|element| Value::String(element.into())).collect());
+        self.flags.push(format!("{key}={list}"));
+    }
+
     /// The sources of this process: `file` (from `--config`) or else what `AIRLOCK_CONFIG` names, the
     /// environment, and `flags`. Nothing else in the crate reads the environment.
     #[must_use]
@@ -51,14 +71,13 @@ fn lossy(text: &std::ffi::OsStr) -> String {
 }
 
 /// One value that was given.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub value: Value,
     pub origin: Origin,
 }
 
 /// All that was given. Routes are numbered from 1: `route.1.clean`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Layers {
     pub entries: BTreeMap<String, Entry>,
     pub routes: usize,
@@ -77,8 +96,8 @@ impl Layers {
                 Ok(text) => layers.add_file(path, &text),
                 Err(problem) => {
                     layers.without_file = true;
-                    let origin = Origin::File { path: path.clone(), line: 1 };
-                    layers.problems.push(Problem::new(origin, "", format!("the configuration file {problem}")));
+                    let origin = Origin::File { path: path.clone(), line: 0 };
+                    layers.problems.push(Problem::new(origin, "", problem));
                 }
             }
         }
@@ -93,8 +112,8 @@ impl Layers {
 
     fn add_file(&mut self, path: &Path, text: &str) {
         let origin = |start: usize| {
-            let before = text.as_bytes().get(..start).unwrap_or_default();
-            Origin::File { path: path.to_owned(), line: 1 + before.iter().filter(|b| **b == b'\n').count() }
+            let breaks = text.get(..start).unwrap_or_default().matches('\n').count();
+            Origin::File { path: path.to_owned(), line: 1 + breaks }
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         self.without_file = !errors.is_empty();
@@ -130,6 +149,9 @@ impl Layers {
         let refuse = |what: &str| self.problems.push(Problem::new(at, path.join("."), what));
         match (path, value.into_inner()) {
             (["route"], DeValue::Array(tables)) => {
+                if tables.len() > MAX_ROUTES {
+                    return refuse(&format!("allowed: at most {MAX_ROUTES} routes"));
+                }
                 for table in tables {
                     let start = table.span().start;
                     match table.into_inner() {
@@ -166,7 +188,7 @@ impl Layers {
         let path: Vec<&str> = lower.split("__").collect();
         let origin = Origin::Variable(name.to_owned());
         if rest.contains(|c: char| c.is_ascii_lowercase()) {
-            let problem = format!("unknown variable; write it in capitals, {}", variable_name(&path));
+            let problem = format!("unknown variable; write it in capitals, {}", printable(&variable_name(&path)));
             self.problems.push(Problem::new(origin, "", problem));
         } else {
             self.add_text(&path, text, origin);
@@ -174,17 +196,13 @@ impl Layers {
     }
 
     fn add_flag(&mut self, flag: &str, number: usize) {
-        match flag.split_once('=') {
-            Some((key, text)) => {
-                let path: Vec<&str> = key.trim().split('.').collect();
-                self.add_text(&path, text, Origin::Flag(key.trim().to_owned()));
-            }
+        let Some((key, text)) = flag.split_once('=') else {
             // The text is not shown: it may be a secret that was meant to be a value.
-            None => {
-                let origin = Origin::Flag(format!("number {number}"));
-                self.problems.push(Problem::new(origin, "", "must be section.key=value"));
-            }
-        }
+            let origin = Origin::Flag(format!("number {number}"));
+            return self.problems.push(Problem::new(origin, "", "must be section.key=value"));
+        };
+        let path: Vec<&str> = key.trim().split('.').collect();
+        self.add_text(&path, text, Origin::Flag(key.trim().to_owned()));
     }
 
     /// A value from a variable or a flag.
@@ -194,12 +212,13 @@ impl Layers {
             (["route", ..], _) => refuse("[[route]] tables come only from the file"),
             (["policy", name, _, ..], _) if !self.policies.contains(*name) && !self.without_file => {
                 let known = self.policies.iter().map(String::as_str);
-                refuse(&format!("there is no [policy.{name}] in the file{}", did_you_mean(nearest(name, known))))
+                let meant = did_you_mean(nearest(name, known));
+                refuse(&format!("there is no [policy.{}] in the file{meant}", printable(name)))
             }
             (_, Some(_)) if text.contains(char::REPLACEMENT_CHARACTER) => refuse("must be UTF-8"),
             (_, Some((key, from_file))) => {
                 let kind = if from_file { Kind::Text("path of a file") } else { key.kind };
-                match kind.from_text(text) {
+                match kind.spelt(text) {
                     Ok(value) => return self.insert(path, value, origin),
                     Err(problem) => refuse(&problem).with_value(text),
                 }
@@ -218,17 +237,16 @@ impl Layers {
 /// Reads a text file of at most `limit` bytes.
 ///
 /// # Errors
-/// In words that follow the name of the setting; they name the path.
+/// In words that follow the name of the file.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<String, String> {
-    let shown = crate::text::printable(&path.to_string_lossy());
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("\"{shown}\" cannot be read: {error}"))?;
+        .map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > limit {
-        return Err(format!("\"{shown}\" is larger than {limit} bytes"));
+        return Err(format!("is larger than {limit} bytes"));
     }
-    String::from_utf8(bytes).map_err(|_| format!("\"{shown}\" is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
 }
 
 /// The variable for a dotted key.
@@ -245,7 +263,7 @@ fn unknown(path: &[&str], origin: Origin) -> Problem {
 }
 
 pub(super) fn did_you_mean(name: Option<&str>) -> String {
-    name.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
+    name.map(|name| format!("; did you mean \"{}\"?", printable(name))).unwrap_or_default()
 }
 
 /// A key of the same section that is spelt alike; or any section or key that is; or a key of this very

@@ -16,7 +16,7 @@ const MAX_VALUE: usize = 80;
 pub enum Origin {
     /// Nowhere: the built-in default.
     Default,
-    /// A line of the configuration file, counted from 1.
+    /// A line of the configuration file, counted from 1; 0 is the file as a whole.
     File { path: PathBuf, line: usize },
     /// An environment variable.
     Variable(String),
@@ -28,6 +28,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::File { path, line: 0 } => f.write_str(&printable(&path.to_string_lossy())),
             Self::File { path, line } => write!(f, "{}:{line}", printable(&path.to_string_lossy())),
             Self::Variable(name) => f.write_str(&printable_within(name, MAX_VALUE)),
             Self::Flag(key) => write!(f, "--set {}", printable_within(key, MAX_VALUE)),
@@ -101,21 +102,23 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     near.filter(|(d, _)| *d <= tolerated).min().map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance: how many letters must be put in, taken out or changed. A word of unreasonable
-/// length is cut first, as the work grows with the square.
+/// How many letters must be put in, taken out, changed or swapped with their neighbour (the restricted
+/// Damerau-Levenshtein distance). Only beginnings are compared, as the work grows with the square.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut next = vec![i + 1];
-        for ((y, pair), left) in b.iter().zip(row.windows(2)).zip(1..) {
-            let change = pair[0] + usize::from(x != *y);
-            let insert_or_delete = pair[1].min(next[left - 1]) + 1;
-            next.push(change.min(insert_or_delete));
+    let [a, b] = [a, b].map(|word| word.chars().take(64).collect::<Vec<char>>());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let changed = rows[i][j] + usize::from(x != y);
+            let put_in_or_taken_out = row[j].min(rows[i][j + 1]) + 1;
+            let swapped = i > 0 && j > 0 && a[i - 1] == *y && b[j - 1] == *x;
+            let swap = if swapped { rows[i - 1][j - 1] + 1 } else { usize::MAX };
+            row.push(changed.min(put_in_or_taken_out).min(swap));
         }
-        row = next;
+        rows.push(row);
     }
-    row.last().copied().unwrap_or_default()
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn distances_count_edits() {
         for (a, b, edits) in
-            [("", "", 0), ("url", "url", 0), ("ur", "url", 1), ("timeuot", "timeout", 2), ("abc", "", 3)]
+            [("", "", 0), ("url", "url", 0), ("ur", "url", 1), ("timeuot", "timeout", 1), ("abc", "", 3)]
         {
             assert_eq!(distance(a, b), edits, "{a} {b}");
         }

@@ -12,18 +12,22 @@ use super::keys::{self, Key};
 use super::layers::{Layers, read_bounded};
 use super::problem::{Origin, Problem};
 use super::value::Setting;
+use crate::text::printable;
 
 /// The longest file of a secret, in bytes.
 const MAX_SECRET_BYTES: u64 = 4096;
 
 pub(super) struct Reader<'a> {
     layers: &'a Layers,
+    /// Values that are wrong by themselves.
     problems: Vec<Problem>,
+    /// Values that do not go together.
+    disagreements: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(layers: &'a Layers) -> Self {
-        Self { layers, problems: layers.problems.clone() }
+        Self { layers, problems: layers.problems.clone(), disagreements: Vec::new() }
     }
 
     pub(super) fn layers(&self) -> &'a Layers {
@@ -31,7 +35,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {
-        self.problems
+        [self.problems, self.disagreements].concat()
     }
 
     /// The value of a key that has a default.
@@ -73,7 +77,8 @@ impl<'a> Reader<'a> {
             (None, Some(file)) => {
                 let refuse = |message| Problem::new(file.origin.clone(), &file_path, message);
                 let name = super::kind::text(&file.value).map_err(refuse)?;
-                let text = read_bounded(Path::new(name), MAX_SECRET_BYTES).map_err(refuse)?;
+                let text = read_bounded(Path::new(name), MAX_SECRET_BYTES)
+                    .map_err(|problem| refuse(format!("file \"{}\" {problem}", printable(name))))?;
                 let text =
                     text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
                 Ok(Some(Value::String(text.to_owned())))
@@ -81,23 +86,27 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What is wrong with the value of a key, without the value where that is a secret.
     fn describe(&self, path: &str, key: &Key, message: String) -> Problem {
         let file_path = format!("{path}_file");
         let given = self.layers.entries.get(path);
-        let (path, origin) = match given {
-            Some(entry) => (path, entry.origin.clone()),
-            None => (file_path.as_str(), self.origin(&file_path)),
-        };
-        let problem = Problem::new(origin, path, message);
+        let problem = Problem::new(self.origin(path), if given.is_some() { path } else { &file_path }, message);
         match given.filter(|_| !key.kind.is_secret()) {
             Some(entry) => problem.with_value(&entry.value.to_string()),
             None => problem,
         }
     }
 
-    /// Where a key was given.
-    pub(super) fn origin(&self, path: &str) -> Origin {
-        self.layers.entries.get(path).map_or(Origin::Default, |entry| entry.origin.clone())
+    /// Where a key was given, by itself or as a file.
+    fn origin(&self, path: &str) -> Origin {
+        let entries = &self.layers.entries;
+        let given = entries.get(path).or_else(|| entries.get(&format!("{path}_file")));
+        given.map_or(Origin::Default, |entry| entry.origin.clone())
+    }
+
+    /// Whether any key below `section` (with its final dot) was given.
+    pub(super) fn is_written(&self, section: &str) -> bool {
+        self.layers.entries.keys().any(|path| path.starts_with(section))
     }
 
     /// Notes `message` about the keys together, unless `holds` or one of them is wrong by itself. It is put
@@ -110,7 +119,7 @@ impl<'a> Reader<'a> {
         }
         let blamed = keys.iter().map(|key| (self.origin(key), *key)).reduce(|a, b| if b.0 > a.0 { b } else { a });
         if let Some((origin, key)) = blamed {
-            self.problems.push(Problem::new(origin, key, message()));
+            self.disagreements.push(Problem::new(origin, key, message()));
         }
     }
 }

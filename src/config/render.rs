@@ -101,10 +101,8 @@ pub fn reference() -> String {
                 (Preset::Unset(meaning), _) => format!("unset: {meaning}"),
                 (_, value) => format!("`{}`", value.map(|value| value.to_string()).unwrap_or_default()),
             };
-            let name = match key.kind.is_secret() {
-                true => format!("`{0}`, `{0}_file`", key.name),
-                false => format!("`{}`", key.name),
-            };
+            let name =
+                if key.kind.is_secret() { format!("`{0}`, `{0}_file`", key.name) } else { format!("`{}`", key.name) };
             let _ = writeln!(out, "| {name} | {default} | {} | {} |", key.kind.allowed(), key.doc);
         }
         if !section.path.starts_with("route") {

@@ -7,7 +7,7 @@ use super::keys::{Key, SECTIONS};
 /// JSON schema, draft 2020-12. Relations between keys (cross-checks) are not in it.
 #[must_use]
 pub fn json_schema() -> Json {
-    let mut root = table("Configuration of Airlock.");
+    let mut root = table();
     for section in SECTIONS {
         let mut at = &mut root;
         for segment in section.path.split('.') {
@@ -23,12 +23,13 @@ pub fn json_schema() -> Json {
             }
         }
     }
+    root["description"] = json!("Configuration of Airlock.");
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root
 }
 
-fn table(doc: &str) -> Json {
-    json!({"type": "object", "description": doc, "properties": Map::new(), "additionalProperties": false})
+fn table() -> Json {
+    json!({"type": "object", "properties": Map::new(), "additionalProperties": false})
 }
 
 /// The schema of what stands under `segment` in `parent`; `*` is any name in `policy`, any element in
@@ -38,7 +39,7 @@ fn child<'a>(parent: &'a mut Json, segment: &str) -> &'a mut Json {
         "*" if parent["type"] == "array" => &mut parent["items"],
         "*" => {
             if !parent["additionalProperties"].is_object() {
-                parent["additionalProperties"] = table("");
+                parent["additionalProperties"] = table();
                 parent["propertyNames"] = json!({"pattern": "^[a-z0-9_-]{1,32}$"});
             }
             &mut parent["additionalProperties"]
@@ -47,8 +48,8 @@ fn child<'a>(parent: &'a mut Json, segment: &str) -> &'a mut Json {
             let properties = &mut parent["properties"];
             if properties[name].is_null() {
                 properties[name] = match name {
-                    "route" => json!({"type": "array", "items": table("")}),
-                    _ => table(""),
+                    "route" => json!({"type": "array", "items": table()}),
+                    _ => table(),
                 };
             }
             &mut properties[name]

@@ -116,6 +116,9 @@ fn every_kind_of_value_can_come_from_a_variable() {
         .env("AIRLOCK_CORPUS", "/somewhere")
         .env("HOME", "/root")
         .settings();
+    let mut listed = none();
+    listed.sources.set_list("yara.rules", ["a \"b\".yar", "c\\d"]);
+    assert_eq!(listed.settings().yara.rules, ["a \"b\".yar", "c\\d"]);
     let policy = &settings.policies["default"];
     assert_eq!(policy.max_size, ByteSize::mib(5));
     assert_eq!(policy.types, [crate::media::MediaType::Jpeg, crate::media::MediaType::Png]);
@@ -174,7 +177,7 @@ fn all_mistakes_are_reported_at_once_in_order() {
   airlock.toml:7: clamd.timeout = "5 parsecs": must be a whole number with a unit (ms, s, m, h, d), such as "30s"; allowed: 100ms to 1h
   airlock.toml:8: clamd.concurrency = 0: allowed: 1 to 256
   airlock.toml:9: clamd.addresses = ["tcp://a:1", "ftp://b"]: element 2: must be "tcp://HOST:PORT" or "unix:///PATH"
-  airlock.toml:11: limits.memory = true: must be a whole number of bytes with an optional unit, such as "10 MiB" or "500 KB"; allowed: 16 MiB to 1 TiB
+  airlock.toml:11: limits.memory = true: must be a whole number of bytes with an optional unit, such as "10 MiB" or "500 KB"; allowed: 16 MiB to 1024 GiB
   airlock.toml:12: limits.jobs: is a number too large for TOML
   airlock.toml:14: retry.tiers = []: allowed: list of 1 to 8, each 100ms to 7d
   AIRLOCK__CLAMD__TIMEUOT: clamd.timeuot: unknown key; did you mean "AIRLOCK__CLAMD__TIMEOUT"?
@@ -206,6 +209,9 @@ fn each_mistake_is_explained() {
         ("[s3]\nregion = \"\"\n", "must not be empty"),
         ("[s3]\nregion = \"a\\nb\"\n", "must not hold control characters"),
         ("[ops]\nlisten = \"localhost\"\n", "must be an IP address with a port"),
+        ("[policy.default]\nmax_size = \"5 GiB\"\n", "policy.default.max_size = \"5 GiB\": allowed: 1 B to 4 GiB"),
+        ("[policy.default.image]\nmax_pixels = 0\n", "image.max_pixels = 0: allowed: 1 pixel to 1000 MP"),
+        (&*"[[route]]\n".repeat(257), "airlock.toml:1: route: allowed: at most 256 routes"),
         ("[limits]\ngrace = \"10m\"\n", "allowed: 0s to 599s"),
         ("[limits]\njail = \"require\"\n", "limits.jail: unknown key"),
     ];
@@ -238,11 +244,25 @@ fn variables_and_flags_have_mistakes_of_their_own() {
 }
 
 #[test]
+fn no_name_and_no_value_reaches_the_terminal_unescaped() {
+    let mistakes = Given::file(
+        "[policy.\"\\u001b\"]\n[x.\"\\u001b\"]\nmax_size = 1\n[s3]\n\"\\u001b\" = 1\nregion = \"\\u001b\"\n",
+    )
+    .env("AIRLOCK__X__\x1b__MAX_SIZE", "\x1b")
+    .env("AIRLOCK__POLICY__\x1b__MAX_SIZE", "\x1b")
+    .env("AIRLOCK__x\x1b", "\x1b")
+    .env("AIRLOCK__RETRY__TIERS", "\x1b")
+    .flag("x.\x1b.max_size=\x1b")
+    .mistakes();
+    assert!(mistakes.starts_with("9 mistakes") && !mistakes.contains('\x1b'), "{mistakes:?}");
+}
+
+#[test]
 fn an_unreadable_file_is_named() {
     let given =
         Given { sources: Sources { file: Some("/nowhere/airlock.toml".into()), ..Sources::default() }, folder: None };
     let mistakes = given.env("AIRLOCK__POLICY__PHOTOS__MAX_SIZE", "1 MiB").mistakes();
-    assert!(mistakes.contains("the configuration file \"/nowhere/airlock.toml\" cannot be read"), "{mistakes}");
+    assert!(mistakes.contains("\n  /nowhere/airlock.toml: cannot be read: "), "{mistakes}");
     assert!(!mistakes.contains("photos"), "nobody knows which policies the file has");
 }
 
@@ -318,6 +338,22 @@ fn a_bucket_has_one_role() {
 }
 
 #[test]
+fn a_policy_that_nobody_uses_need_not_agree() {
+    let text = "[clamd]\nmax_file_size = \"2 MiB\"\n[policy.small]\nmax_size = \"1 MiB\"\n[[route]]\n";
+    Given::file(&format!("{text}policy = \"small\"\n")).settings();
+    let mistakes = Given::file(text).mistakes();
+    assert!(mistakes.contains("policy.default.max_size (10 MiB) must not be above"), "{mistakes}");
+}
+
+#[test]
+fn a_key_can_disagree_with_several() {
+    let mistakes =
+        Given::file("[limits]\njob_deadline = \"20m\"\n[clamd]\ntimeout = \"30m\"\n[s3]\ntimeout = \"30m\"\n")
+            .mistakes();
+    assert!(mistakes.starts_with("3 mistakes"), "{mistakes}");
+}
+
+#[test]
 fn a_cross_check_keeps_silent_about_values_that_are_wrong_by_themselves() {
     let mistakes = Given::file("[clamd]\ntimeout = \"6m\"\n[limits]\njob_deadline = \"20 minutes\"\n").mistakes();
     assert!(
@@ -334,11 +370,13 @@ fn a_secret_can_come_from_a_file() {
     let variable = ("AIRLOCK__S3__SECRET_KEY_FILE", path.to_str().unwrap());
     let given = given.env(variable.0, variable.1);
     let missing = given.mistakes();
-    assert!(missing.contains("s3.secret_key_file: \"key\" cannot be read"), "{missing}");
+    assert!(missing.contains("s3.secret_key_file: file \"key\" cannot be read"), "{missing}");
     for (content, secret) in [("hunter2\n", "hunter2"), ("hunter2\r\n", "hunter2"), (" hunter2 ", " hunter2 ")] {
         std::fs::write(&path, content).unwrap();
         assert_eq!(given.settings().s3.secret_key.unwrap().expose(), secret, "one line break is cut, nothing else");
     }
+    let alone = none().env(variable.0, variable.1).mistakes();
+    assert!(alone.contains("AIRLOCK__S3__SECRET_KEY_FILE: s3.secret_key: access key and secret key belong"), "{alone}");
     for (content, expected) in
         [("", "must not be empty"), ("a\nb\n", "control characters"), (&*"x".repeat(5000), "larger than")]
     {
@@ -362,6 +400,8 @@ fn secrets_never_print() {
     let shown = format!("{settings:?}{settings:#?}{}", effective_toml(&given.sources).unwrap());
     assert!(!shown.contains("hunter"), "{shown}");
     assert!(shown.contains("amqps://me:[redacted]@h/v"), "{shown}");
+    let sources = none().env("AIRLOCK__S3__SECRET_KEY", "hunter2").flag("s3.secret_key=hunter3").sources;
+    assert!(!format!("{sources:?}").contains("hunter"), "{sources:?}");
     let wrong = [
         "[amqp]\nurl = \"amqps://me:hunter2@h@h\"\n",
         "[amqp]\npassword = \"hunter2\nx = 3\n",

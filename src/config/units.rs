@@ -9,7 +9,7 @@ const DURATIONS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 
 /// Reads a duration.
 ///
 /// # Errors
-/// When `text` is not a whole number with a unit of [`DURATIONS`], or does not fit.
+/// When `text` is not a whole number with one of the units ms, s, m, h and d, or does not fit.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let factor = DURATIONS.iter().find(|(name, _)| *name == unit).map(|(_, millis)| *millis);
@@ -76,7 +76,7 @@ mod tests {
             assert_eq!(parse_duration(text), Ok(duration), "{text}");
             assert_eq!(format_duration(duration), text);
         }
-        assert_eq!(parse_duration(" 90 m "), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration(" 90 m "), Ok(Duration::from_mins(90)));
         assert_eq!(format_duration(Duration::ZERO), "0s");
         for text in ["", "30", "s", "1.5h", "1h30m", "-1s", "5 parsecs", "99999999999999999999s", "99999999999999999d"]
         {

@@ -14,15 +14,15 @@ pub mod text;
 pub mod verdict;
 
 // Evidence: the bytes, and what has been proved about them.
-pub mod snapshot;
-pub mod scanner;
 pub mod image;
+pub mod scanner;
+pub mod snapshot;
 pub mod stage;
 
 // Ports.
-pub mod store;
-pub mod queue;
 pub mod ledger;
+pub mod queue;
+pub mod store;
 
 pub mod pipeline;
 

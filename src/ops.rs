@@ -122,7 +122,9 @@ pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Heal
                 if age > warn_age {
                     let hours = age.as_secs() / 3600;
                     tracing::warn!(
-                        event = "signatures_stale", severity = "medium", hours,
+                        event = "signatures_stale",
+                        severity = "medium",
+                        hours,
                         "the signatures of {name} are {hours} hours old: look at freshclam or its mirror"
                     );
                 }
@@ -188,7 +190,9 @@ fn answer(request: &Request<Incoming>, health: &Health, metrics: &Metrics) -> Re
     }
     match request.uri().path() {
         "/livez" if health.is_live() => respond(StatusCode::OK, TEXT, "live\n".to_owned()),
-        "/livez" => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the worker's loop has stopped turning\n".to_owned()),
+        "/livez" => {
+            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the worker's loop has stopped turning\n".to_owned())
+        }
         "/readyz" => {
             let (ready, body) = health.readiness();
             let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

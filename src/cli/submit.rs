@@ -45,7 +45,8 @@ pub(super) async fn run(global: &Global, args: &SubmitArgs) -> Result<Exit, Exit
         return Err(Exit::Usage);
     };
     let keys = keys(args)?;
-    let submission = Submission { args, bucket: &route.quarantine, publisher: publisher(&settings, args).await?, count: 0 };
+    let submission =
+        Submission { args, bucket: &route.quarantine, publisher: publisher(&settings, args).await?, count: 0 };
     let count = submission.submit(&settings, keys).await.map_err(|fault| {
         eprintln!("airlock submit: {fault}");
         Exit::Fault

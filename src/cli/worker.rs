@@ -56,12 +56,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
 
 /// Waits until the store answers, and refuses one whose answer makes the ledger's promise impossible. `false`
 /// when a stop came first.
-async fn await_store(
-    settings: &Settings,
-    store: &S3,
-    health: &Health,
-    stop: &CancellationToken,
-) -> Result<bool, Exit> {
+async fn await_store(settings: &Settings, store: &S3, health: &Health, stop: &CancellationToken) -> Result<bool, Exit> {
     if settings.ledger.conditional == Conditional::Off {
         return Ok(true);
     }

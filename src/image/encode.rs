@@ -61,7 +61,11 @@ pub(super) fn png_encoder_error(error: png::EncodingError) -> ImageError {
 }
 
 /// A PNG encoder at the settings that measured best: the next level costs ten times as much for larger files.
-pub(super) fn png_encoder(bytes: &mut Vec<u8>, (width, height): (u32, u32), model: Model) -> png::Encoder<'_, &mut Vec<u8>> {
+pub(super) fn png_encoder(
+    bytes: &mut Vec<u8>,
+    (width, height): (u32, u32),
+    model: Model,
+) -> png::Encoder<'_, &mut Vec<u8>> {
     let mut encoder = png::Encoder::new(bytes, width, height);
     encoder.set_color(match model {
         Model::Gray => png::ColorType::Grayscale,
@@ -122,7 +126,8 @@ fn indices_within(rows: &[u8], line: usize, bits: usize, width: u32, colours: us
     let mask = (1 << bits) - 1;
     let per_byte = 8 / bits;
     rows.chunks_exact(line).all(|row| {
-        let indices = row.iter().flat_map(|&byte| (1..=per_byte).map(move |n| (byte as usize) >> (8 - n * bits) & mask));
+        let indices =
+            row.iter().flat_map(|&byte| (1..=per_byte).map(move |n| (byte as usize) >> (8 - n * bits) & mask));
         indices.take(width as usize).all(|index| index < colours)
     })
 }

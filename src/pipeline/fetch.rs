@@ -21,8 +21,7 @@ pub(super) fn facts(event: &UploadEvent, found: &ObjectFacts) -> Facts {
         version: found.version.clone().or_else(|| event.object.version.clone()),
     };
     let etag = found.etag.as_ref();
-    let source_id =
-        SourceId::compute(&object.bucket, &object.key, object.version.as_ref(), etag, found.last_modified);
+    let source_id = SourceId::compute(&object.bucket, &object.key, object.version.as_ref(), etag, found.last_modified);
     let mut declared: Vec<String> =
         [&event.content_type, &found.content_type].into_iter().flatten().map(|t| essence(t)).collect();
     declared.dedup();

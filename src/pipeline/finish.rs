@@ -138,7 +138,13 @@ struct Envelope<'a, T> {
     data: &'a T,
 }
 
-fn envelope<T: Serialize>(kind: &str, id: Uuid, subject: String, worker: &WorkerInfo, data: &T) -> Result<Vec<u8>, Fault> {
+fn envelope<T: Serialize>(
+    kind: &str,
+    id: Uuid,
+    subject: String,
+    worker: &WorkerInfo,
+    data: &T,
+) -> Result<Vec<u8>, Fault> {
     let event = Envelope {
         specversion: "1.0",
         id,

@@ -30,8 +30,8 @@ use crate::verdict::{EventInfo, Record, Stage, Timings, Verdict, WorkerInfo};
 
 pub use self::budget::Budget;
 pub use self::fetch::{complete, essence};
-pub use self::judge::{Judge, Judgement};
 pub use self::finish::fault_notice;
+pub use self::judge::{Judge, Judgement};
 use self::record::Draft;
 
 /// Everything a job needs, shared by all jobs of a worker.

@@ -43,13 +43,8 @@ impl Draft {
     pub(super) fn begin(job: &Job, route: &Route, facts: &Facts, worker: &WorkerInfo) -> Self {
         let object = facts.object.clone().unwrap_or_else(|| job.event.object.clone());
         let last_modified = facts.last_modified.unwrap_or(0);
-        let computed = SourceId::compute(
-            &object.bucket,
-            &object.key,
-            object.version.as_ref(),
-            facts.etag.as_ref(),
-            last_modified,
-        );
+        let computed =
+            SourceId::compute(&object.bucket, &object.key, object.version.as_ref(), facts.etag.as_ref(), last_modified);
         Self {
             key: object.key.clone(),
             timings: Timings::default(),

@@ -26,12 +26,7 @@ pub(super) async fn reject<S: ObjectStore>(
     if let Some(reason) = file.reasons().first() {
         fields.insert(metadata::REASON.to_owned(), reason.code.to_string());
     }
-    let to = Destination {
-        bucket: route.rejected.clone(),
-        key: draft.key.clone(),
-        metadata: fields,
-        if_absent: false,
-    };
+    let to = Destination { bucket: route.rejected.clone(), key: draft.key.clone(), metadata: fields, if_absent: false };
     let stored = store.put_rejected(&to, file).await?;
     Ok(sha256.map(|sha256| Output {
         bucket: Some(to.bucket),

@@ -14,9 +14,7 @@ use tokio::time::timeout;
 
 use super::session::{Broken, Connector, PATIENCE, close, unavailable, within};
 use super::topology::{Topology, short};
-use super::{
-    Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_ours_or_brokers, split_bodies,
-};
+use super::{Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_ours_or_brokers, split_bodies};
 use crate::config::Unroutable;
 use crate::fault::{Fault, FaultCode};
 use crate::settlement::{ATTEMPT_HEADER, Failure, Settlement};
@@ -251,9 +249,8 @@ impl Confirmed {
         let (to, routing_key) = (short(&exchange), short(key));
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let channel = self.channel.lock().await;
-        let published = timeout(PATIENCE, async {
-            channel.basic_publish(to, routing_key, options, body, properties).await?.await
-        });
+        let published =
+            timeout(PATIENCE, async { channel.basic_publish(to, routing_key, options, body, properties).await?.await });
         let fault = match published.await {
             Ok(Ok(Confirmation::Ack(None))) => return Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => {
@@ -288,7 +285,9 @@ impl Publisher for Confirmed {
             properties = properties.with_correlation_id(id);
         }
         match self.send("verdicts", &notice.routing_key, &notice.body, properties).await {
-            Err(fault) if fault.code == FaultCode::VerdictsUnroutable && self.unroutable == Unroutable::Ignore => Ok(()),
+            Err(fault) if fault.code == FaultCode::VerdictsUnroutable && self.unroutable == Unroutable::Ignore => {
+                Ok(())
+            }
             published => published,
         }
     }

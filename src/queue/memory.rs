@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::{
-    Broker, Delivery, Message, Notice, Publisher, Session, failure_headers, is_ours_or_brokers, split_bodies,
-};
+use super::{Broker, Delivery, Message, Notice, Publisher, Session, failure_headers, is_ours_or_brokers, split_bodies};
 use crate::fault::{Fault, FaultCode};
 use crate::settlement::Settlement;
 use crate::verdict::Stage;
@@ -62,12 +60,7 @@ impl MemoryBroker {
     #[must_use]
     pub fn depths(&self) -> Depths {
         let state = self.shared.lock();
-        Depths {
-            work: state.work.len(),
-            unsettled: state.unsettled,
-            waiting: state.waiting,
-            dead: state.dead.len(),
-        }
+        Depths { work: state.work.len(), unsettled: state.unsettled, waiting: state.waiting, dead: state.dead.len() }
     }
 
     /// The dead letters, oldest first.

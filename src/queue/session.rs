@@ -53,12 +53,7 @@ impl Connector {
     ///
     /// # Errors
     /// When the operating system refuses the runtime's thread.
-    pub fn new(
-        settings: &config::Amqp,
-        tiers: &[Duration],
-        prefetch: usize,
-        name: &str,
-    ) -> std::io::Result<Self> {
+    pub fn new(settings: &config::Amqp, tiers: &[Duration], prefetch: usize, name: &str) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("airlock-amqp")

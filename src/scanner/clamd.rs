@@ -83,7 +83,10 @@ impl Clamd {
         let reason = |code, detail: &str| vec![Reason::from_engine(code, NAME, detail)];
         let reasons = match reply {
             Reply::Clean => {
-                backend.canary.confirm(|| backend.find_canary("in a ZIP", canary::zipped(&canary::eicar()), deadline)).await?;
+                backend
+                    .canary
+                    .confirm(|| backend.find_canary("in a ZIP", canary::zipped(&canary::eicar()), deadline))
+                    .await?;
                 Vec::new()
             }
             Reply::Malware(name) => reason(ReasonCode::Malware, &name),
@@ -200,9 +203,9 @@ impl Backend {
             .map_err(|_| self.fault(FaultCode::ClamdBusy, "clamd did not tell its version in time"))?
             .map_err(|e| self.fault(FaultCode::ClamdUnavailable, &e.to_string()))?;
         let line = raw.strip_suffix(b"\0").and_then(|line| std::str::from_utf8(line).ok());
-        let version = line.and_then(reply::parse_version).ok_or_else(|| {
-            self.fault(FaultCode::ClamdProtocol, "clamd's answer to VERSION has no known form")
-        })?;
+        let version = line
+            .and_then(reply::parse_version)
+            .ok_or_else(|| self.fault(FaultCode::ClamdProtocol, "clamd's answer to VERSION has no known form"))?;
         *cached = Some((Instant::now(), version.clone()));
         Ok(version)
     }

@@ -198,7 +198,9 @@ mod tests {
         assert_eq!(version.signatures, Some(Signatures { version: "27500".into(), built: 1_795_514_831 }));
         assert!(parse_version("ClamAV 1.4.6/27500/Wed Nov  4 10:07:11 2026").unwrap().signatures.is_some());
         assert_eq!(parse_version("ClamAV 1.4.6").unwrap().signatures, None);
-        for bad in ["", "ClamAV ", "OK", "ClamAV 1.4.6/27500", "ClamAV 1.4.6/x/Tue Nov 24 10:07:11 2026", "ClamAV 1/2/soon"] {
+        for bad in
+            ["", "ClamAV ", "OK", "ClamAV 1.4.6/27500", "ClamAV 1.4.6/x/Tue Nov 24 10:07:11 2026", "ClamAV 1/2/soon"]
+        {
             assert_eq!(parse_version(bad), None, "{bad}");
         }
     }

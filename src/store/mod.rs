@@ -91,7 +91,8 @@ pub trait ObjectStore: Send + Sync + 'static {
     fn open(&self, object: &ObjectRef) -> impl Future<Output = Result<Option<Opened>, Fault>> + Send;
 
     /// What lies under a key of a clean bucket.
-    fn head(&self, bucket: &Bucket, key: &ObjectKey) -> impl Future<Output = Result<Option<ObjectFacts>, Fault>> + Send;
+    fn head(&self, bucket: &Bucket, key: &ObjectKey)
+    -> impl Future<Output = Result<Option<ObjectFacts>, Fault>> + Send;
 
     /// Promotes: the sanitized bytes under their detected type.
     fn put_clean(&self, to: &Destination, file: &Sanitized) -> impl Future<Output = Result<Put, Fault>> + Send;

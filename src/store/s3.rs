@@ -225,7 +225,8 @@ impl ObjectStore for S3 {
     }
 
     async fn put_record(&self, ledger: &Bucket, record: &Record, if_absent: bool) -> Result<Put, Fault> {
-        let source = record.source_id.ok_or_else(|| not_stored("a record without a source has no place in the ledger"))?;
+        let source =
+            record.source_id.ok_or_else(|| not_stored("a record without a source has no place in the ledger"))?;
         let body = serde_json::to_vec(record).map_err(|e| not_stored(&e.to_string()))?;
         self.put_json(ledger, &record_key(&source), body, if_absent).await
     }

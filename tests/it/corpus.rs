@@ -21,7 +21,8 @@ struct Row {
 }
 
 fn manifest(corpus: &Path) -> Vec<Row> {
-    let text = std::fs::read_to_string(corpus.join("MANIFEST.tsv")).expect("AIRLOCK_CORPUS names a folder with MANIFEST.tsv");
+    let text =
+        std::fs::read_to_string(corpus.join("MANIFEST.tsv")).expect("AIRLOCK_CORPUS names a folder with MANIFEST.tsv");
     let rows = text.lines().skip(1).filter(|l| !l.is_empty()).map(|line| {
         let columns: Vec<&str> = line.split('\t').collect();
         Row {
@@ -109,8 +110,12 @@ struct Score {
 impl Score {
     fn add(&mut self, row: &Row, record: Option<&Value>) {
         let verdict = record.and_then(|r| r["verdict"].as_str()).unwrap_or("none");
-        let codes: Vec<&str> =
-            record.and_then(|r| r["reasons"].as_array()).into_iter().flatten().filter_map(|r| r["code"].as_str()).collect();
+        let codes: Vec<&str> = record
+            .and_then(|r| r["reasons"].as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|r| r["code"].as_str())
+            .collect();
         let told = format!("{}: {verdict} {codes:?}, expected {} {:?}", row.path, row.verdict, row.reasons);
         if !matches!(verdict, "clean" | "rejected") {
             self.faults.push(format!("{told} {record:?}"));

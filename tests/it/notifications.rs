@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_sdk_s3::types::{
-    Event, NotificationConfiguration, PublicAccessBlockConfiguration, TopicConfiguration,
-};
+use aws_sdk_s3::types::{Event, NotificationConfiguration, PublicAccessBlockConfiguration, TopicConfiguration};
 use serde_json::json;
 
 use crate::services::{root, testdata, variable};
@@ -89,9 +87,7 @@ async fn an_application_uploads_and_the_store_itself_publishes_the_event() {
     assert_eq!(clean.version_id(), record["output"]["version_id"].as_str());
     let theirs = mallory.get_object().bucket(world.bucket("clean")).key(key).send().await;
     assert!(theirs.is_err_and(|e| !matches!(e.into_service_error(), GetObjectError::NoSuchKey(_))));
-    worker
-        .until("the source is gone", |_| true)
-        .await;
+    worker.until("the source is gone", |_| true).await;
     for _ in 0..100 {
         if world.versions("quarantine").await == 0 {
             return;

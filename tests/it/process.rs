@@ -45,10 +45,6 @@ impl WorkerProcess {
         std::fs::read_to_string(self.log.path()).unwrap_or_default()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Waits for something, with the log in the message when it does not come.
     pub async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let started = Instant::now();

@@ -20,7 +20,11 @@ fn captured_events_of_real_stores_are_understood() {
             Parsed::Uploads(uploads) => {
                 assert!(!name.contains("delete"), "{name} is no upload");
                 assert_eq!(uploads[0].object.bucket.as_str(), "quarantine", "{name}");
-                assert_eq!(uploads[0].object.version.is_some(), name == "ceph-put", "{name}: only a put names its version");
+                assert_eq!(
+                    uploads[0].object.version.is_some(),
+                    name == "ceph-put",
+                    "{name}: only a put names its version"
+                );
             }
             Parsed::Ignored => assert!(name.contains("delete"), "{name} is an upload"),
         }

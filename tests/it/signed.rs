@@ -25,9 +25,12 @@ pub async fn post(body: &str) -> String {
         .expect("all parameters are set");
     let form = "application/x-www-form-urlencoded; charset=utf-8";
     let headers = [("host", host), ("content-type", form)];
-    let request = SignableRequest::new("POST", format!("{endpoint}/"), headers.into_iter(), SignableBody::Bytes(body.as_bytes()));
-    let (instructions, _) = sign(request.expect("a signable request"), &params.into()).expect("a signature").into_parts();
-    let mut head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: {form}\r\nContent-Length: {}\r\n", body.len());
+    let request =
+        SignableRequest::new("POST", format!("{endpoint}/"), headers.into_iter(), SignableBody::Bytes(body.as_bytes()));
+    let (instructions, _) =
+        sign(request.expect("a signable request"), &params.into()).expect("a signature").into_parts();
+    let mut head =
+        format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: {form}\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in instructions.headers() {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

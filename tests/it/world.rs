@@ -177,9 +177,8 @@ impl World {
 /// The route of a world.
 fn config_file(id: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a temporary file");
-    let route = format!(
-        "[[route]]\nquarantine = \"quarantine-{id}\"\nclean = \"clean-{id}\"\nrejected = \"rejected-{id}\"\n"
-    );
+    let route =
+        format!("[[route]]\nquarantine = \"quarantine-{id}\"\nclean = \"clean-{id}\"\nrejected = \"rejected-{id}\"\n");
     std::fs::write(file.path(), route).expect("the configuration is written");
     file
 }

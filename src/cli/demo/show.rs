@@ -64,7 +64,8 @@ impl Show {
     fn journey(&self, record: &Record) -> String {
         let key = text::printable_within(&record.source.key, 40);
         let engines: Vec<&str> = record.engines.iter().map(|e| e.name.as_str()).collect();
-        let scanned = if engines.is_empty() { "not scanned".to_owned() } else { format!("{} looked", engines.join("+")) };
+        let scanned =
+            if engines.is_empty() { "not scanned".to_owned() } else { format!("{} looked", engines.join("+")) };
         let media = record.source.detected_type.map_or("no allowed type", crate::media::MediaType::name);
         let took = record.timings_ms.total;
         match record.reasons.first() {
@@ -107,7 +108,11 @@ impl Show {
         }
         let as_expected = if wrong == 0 { "all as expected".to_owned() } else { format!("{wrong} NOT as expected") };
         let size = ByteSize(self.bytes);
-        self.say(&format!("{size} in {:.1} s, {as_expected}. Clean outputs: sha256 {}…", took.as_secs_f32(), &digest[..16]));
+        self.say(&format!(
+            "{size} in {:.1} s, {as_expected}. Clean outputs: sha256 {}…",
+            took.as_secs_f32(),
+            &digest[..16]
+        ));
         self.say("The same files give the same outputs in every run.");
     }
 
@@ -122,7 +127,9 @@ impl Show {
     pub(super) fn serving(&self, world: &World) {
         let (endpoint, secret) = (world.s3.endpoint(), world.app_secret());
         self.say("\nStill running; Ctrl-C ends it. Upload as the application, which may only put into quarantine and read clean:");
-        self.say(&format!("  export AWS_ACCESS_KEY_ID={APP_KEY} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION=us-east-1"));
+        self.say(&format!(
+            "  export AWS_ACCESS_KEY_ID={APP_KEY} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION=us-east-1"
+        ));
         self.say(&format!("  aws --endpoint-url {endpoint} s3 cp FILE s3://quarantine/"));
         self.say(&format!("  aws --endpoint-url {endpoint} s3 ls s3://clean/"));
         let admin = world.s3.admin();

@@ -49,10 +49,8 @@ impl World {
         for bucket in BUCKETS {
             s3.create_bucket(bucket, true);
         }
-        let grants = vec![
-            Grant::new("quarantine", &[Action::Write]),
-            Grant::new("clean", &[Action::Read, Action::List]),
-        ];
+        let grants =
+            vec![Grant::new("quarantine", &[Action::Write]), Grant::new("clean", &[Action::Read, Action::List])];
         s3.add_user(APP_KEY, APP_SECRET, grants);
         let (broker, notices) = MemoryBroker::new();
         let announcing = Arc::new(AtomicBool::new(true));

@@ -1,7 +1,7 @@
 //! From the SDK's errors to ours, arm by arm.
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::fault::{Fault, FaultCode};
 use crate::verdict::Stage;

@@ -78,7 +78,7 @@ impl RetryRules {
     /// The delay behind the failure of this attempt.
     fn delay(&self, attempt: u32) -> Duration {
         let tier = (attempt.saturating_sub(1) as usize).min(self.tiers.len().saturating_sub(1));
-        self.tiers.get(tier).copied().unwrap_or(Duration::from_secs(60))
+        self.tiers.get(tier).copied().unwrap_or(Duration::from_mins(1))
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_outcome_has_its_settlement() {
-        let rules = RetryRules { tiers: vec![Duration::from_secs(10), Duration::from_secs(60)], attempts: 4 };
+        let rules = RetryRules { tiers: vec![Duration::from_secs(10), Duration::from_mins(1)], attempts: 4 };
         let fault = |code| Outcome::Faulted(Fault::new(code, Stage::Scan, "x"));
         let kind = |outcome, attempt| match settle(outcome, attempt, &rules) {
             Settlement::Ack => "ack".to_owned(),

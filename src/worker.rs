@@ -289,6 +289,6 @@ fn announced(event: UploadEvent) -> Source {
 /// Between half of `wait` and all of it, so that many workers do not come back at the same moment.
 fn jittered(wait: Duration) -> Duration {
     // The low bits of a random id are as good as any random number here.
-    let random = uuid::Uuid::new_v4().as_u128() & 0xFFFF;
-    wait / 2 + wait.mul_f64(0.5 * (random as f64 / 65_536.0))
+    let random = uuid::Uuid::new_v4().as_fields().1;
+    wait / 2 + wait.mul_f64(0.5 * f64::from(random) / f64::from(u16::MAX))
 }

@@ -41,7 +41,7 @@ pub(super) struct DemoArgs {
 }
 
 /// The longest wait for all verdicts.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 pub(super) async fn run(args: &DemoArgs) -> Result<Exit, Exit> {
     let failed = |what: String| {

@@ -64,9 +64,13 @@ async fn await_store(settings: &Settings, store: &S3, health: &Health, stop: &Ca
         match store.is_conditional(&settings.ledger.bucket).await {
             Ok(true) => return Ok(true),
             Ok(false) => {
-                let what = "the store ignores If-None-Match on PUT, so two workers could record different verdicts \
-                    for one upload; use another store, or accept it with [ledger] conditional = \"off\"";
-                return Err(fatal(what, Exit::Configuration));
+                let what = format!(
+                    "the store ignores If-None-Match on PUT into bucket {}, so two workers could record different \
+                     verdicts for one upload. Ceph does so in buckets with versioning: switch it off for the ledger. \
+                     Otherwise use another store, or accept it with [ledger] conditional = \"off\"",
+                    settings.ledger.bucket
+                );
+                return Err(fatal(&what, Exit::Configuration));
             }
             Err(fault) => {
                 tracing::warn!("the ledger bucket does not answer yet: {fault}");

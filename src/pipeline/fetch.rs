@@ -81,12 +81,12 @@ async fn take(spool: &Spool, mut opened: Opened, size: u64) -> Result<Snapshot, 
         if writer.len() + chunk.len() as u64 > size {
             return Err(wrong_length(size, "more"));
         }
-        writer = writer.write(&chunk).await.map_err(spool_fault)?;
+        writer = writer.write(&chunk).await.map_err(|e| spool_fault(&e))?;
     }
     if writer.len() < size {
         return Err(wrong_length(size, "fewer"));
     }
-    writer.finish().await.map_err(spool_fault)
+    writer.finish().await.map_err(|e| spool_fault(&e))
 }
 
 fn wrong_length(size: u64, than: &str) -> Fault {
@@ -94,6 +94,6 @@ fn wrong_length(size: u64, than: &str) -> Fault {
     Fault::new(FaultCode::S3Unavailable, Stage::Fetch, detail)
 }
 
-fn spool_fault(error: SpoolError) -> Fault {
+fn spool_fault(error: &SpoolError) -> Fault {
     Fault::new(FaultCode::SpoolFull, Stage::Fetch, error.to_string())
 }

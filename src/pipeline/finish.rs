@@ -23,7 +23,7 @@ impl<S: ObjectStore> Pipeline<S> {
         publisher: &impl Publisher,
     ) -> Result<Record, Fault> {
         self.point(&job.event.object, &record).await?;
-        publisher.publish(verdict_notice(route, &record, &self.worker, &job.message.message_id)?).await?;
+        publisher.publish(verdict_notice(route, &record, &self.worker, job.message.message_id.as_ref())?).await?;
         if self.delete_source {
             self.delete_source(job, &record).await;
         }
@@ -82,14 +82,14 @@ fn verdict_notice(
     route: &Route,
     record: &Record,
     worker: &WorkerInfo,
-    message_id: &Option<String>,
+    message_id: Option<&String>,
 ) -> Result<Notice, Fault> {
     let verdict = record.verdict.as_str();
     Ok(Notice {
         routing_key: format!("{verdict}.{}", route.name),
         id: record.id,
         body: envelope(verdict, record.id, subject(&record.source), worker, record)?,
-        correlation_id: message_id.clone(),
+        correlation_id: message_id.cloned(),
     })
 }
 

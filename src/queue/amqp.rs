@@ -145,12 +145,12 @@ impl AmqpDelivery {
     /// The message's own properties, its failure headers replaced by `failure`'s.
     fn properties_with(&self, failure: Option<&Failure>) -> Properties {
         let mut headers = FieldTable::default();
-        for (name, value) in self.properties.headers().iter().flat_map(|table| table.inner()) {
+        for (name, value) in self.properties.headers().iter().flat_map(FieldTable::inner) {
             if !is_ours_or_brokers(name.as_str()) {
                 headers.insert(name.clone(), value.clone());
             }
         }
-        for (name, value) in failure.iter().flat_map(|f| f.headers()) {
+        for (name, value) in failure.iter().copied().flat_map(Failure::headers) {
             headers.insert(short(name), AMQPValue::LongString(LongString::from(value)));
         }
         self.properties.clone().with_headers(headers).with_delivery_mode(2)
@@ -163,15 +163,15 @@ impl AmqpDelivery {
 
     /// Acks, and believes it only when the frame went out: an `Ok(false)` means that the channel is gone.
     async fn ack(self) -> Result<(), Fault> {
-        self.settled(timeout(PATIENCE, self.acker.ack(BasicAckOptions::default())).await)
+        self.settled(&timeout(PATIENCE, self.acker.ack(BasicAckOptions::default())).await)
     }
 
     async fn hand_back(self) -> Result<(), Fault> {
         let options = BasicNackOptions { multiple: false, requeue: true };
-        self.settled(timeout(PATIENCE, self.acker.nack(options)).await)
+        self.settled(&timeout(PATIENCE, self.acker.nack(options)).await)
     }
 
-    fn settled(&self, answer: Result<lapin::Result<bool>, tokio::time::error::Elapsed>) -> Result<(), Fault> {
+    fn settled(&self, answer: &Result<lapin::Result<bool>, tokio::time::error::Elapsed>) -> Result<(), Fault> {
         if matches!(answer, Ok(Ok(true))) {
             return Ok(());
         }

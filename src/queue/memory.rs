@@ -89,6 +89,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The oldest message, which counts as unsettled from now on.
+    fn take(&self) -> Option<Message> {
+        let mut state = self.lock();
+        let message = state.work.pop_front();
+        state.unsettled += usize::from(message.is_some());
+        message
+    }
+
     fn push(&self, message: Message) {
         self.lock().work.push_back(message);
         self.arrived.notify_one();
@@ -136,21 +144,17 @@ impl Session for MemorySession {
     }
 
     async fn next(&mut self) -> Option<Result<MemoryDelivery, Fault>> {
-        while !self.cancelled {
+        if self.cancelled {
+            return None;
+        }
+        loop {
             let arrived = self.shared.arrived.notified();
-            let message = {
-                let mut state = self.shared.lock();
-                let message = state.work.pop_front();
-                state.unsettled += usize::from(message.is_some());
-                message
-            };
-            if let Some(message) = message {
+            if let Some(message) = self.shared.take() {
                 let (shared, open) = (Arc::clone(&self.shared), Arc::clone(&self.open));
                 return Some(Ok(MemoryDelivery { shared, open, message: Some(message) }));
             }
             arrived.await;
         }
-        None
     }
 
     async fn cancel(&mut self) {

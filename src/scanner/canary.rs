@@ -25,27 +25,38 @@ pub fn eicar() -> Vec<u8> {
 /// The marker as it is, in a ZIP archive and in a PDF: the three ways that fail apart from each other.
 #[must_use]
 pub fn full_set() -> [(&'static str, Vec<u8>); 3] {
-    [("plain", eicar()), ("in a ZIP", zipped(&eicar())), ("in a PDF", in_pdf(&eicar()))]
+    [("plain", eicar()), ("in a ZIP", zipped()), ("in a PDF", in_pdf())]
 }
 
-/// A ZIP archive with one stored member.
+/// The marker with white space behind it, which its definition allows up to 128 bytes: without, it is too short
+/// to become any shorter, and a compressor would store it as it is.
+fn compressible() -> Vec<u8> {
+    let mut marker = eicar();
+    marker.resize(128, b' ');
+    marker
+}
+
+/// The marker in a ZIP archive, deflated: stored, a scanner that cannot unpack would still see it.
 #[must_use]
-pub fn zipped(member: &[u8]) -> Vec<u8> {
+pub fn zipped() -> Vec<u8> {
     const NAME: &[u8] = b"canary.txt";
+    const METHOD_DEFLATE: u8 = 8;
     let mut crc = flate2::Crc::new();
-    crc.update(member);
+    let member = compressible();
+    crc.update(&member);
+    let data = compressed(&member, false);
     // The part that the local header and the directory share: version, flags, method, time, date, CRC, sizes,
     // name length, extra length.
-    let mut common = vec![10, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
+    let mut common = vec![20, 0, 0, 0, METHOD_DEFLATE, 0, 0, 0, 0x21, 0];
     common.extend(crc.sum().to_le_bytes());
-    for size in [member.len(), member.len()] {
+    for size in [data.len(), member.len()] {
         common.extend(u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes());
     }
     common.extend([u8::try_from(NAME.len()).unwrap_or(u8::MAX), 0, 0, 0]);
 
-    let mut zip = [b"PK\x03\x04", common.as_slice(), NAME, member].concat();
+    let mut zip = [b"PK\x03\x04", common.as_slice(), NAME, &data].concat();
     let directory = zip.len();
-    zip.extend([b"PK\x01\x02\x0a\0", common.as_slice(), &[0; 14], NAME].concat());
+    zip.extend([b"PK\x01\x02\x14\0", common.as_slice(), &[0; 14], NAME].concat());
     let directory_len = zip.len() - directory;
     zip.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
     for value in [directory_len, directory] {
@@ -55,14 +66,24 @@ pub fn zipped(member: &[u8]) -> Vec<u8> {
     zip
 }
 
-/// A PDF with the marker as the content of an uncompressed stream.
-fn in_pdf(member: &[u8]) -> Vec<u8> {
+/// A PDF with the marker in a compressed stream.
+fn in_pdf() -> Vec<u8> {
+    let data = compressed(&compressible(), true);
     let mut pdf = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n".to_vec();
     pdf.extend(b"2 0 obj\n<< /Type /Pages /Kids [] /Count 0 >>\nendobj\n");
-    pdf.extend(format!("3 0 obj\n<< /Length {} >>\nstream\n", member.len()).as_bytes());
-    pdf.extend(member);
+    pdf.extend(format!("3 0 obj\n<< /Length {} /Filter /FlateDecode >>\nstream\n", data.len()).as_bytes());
+    pdf.extend(data);
     pdf.extend(b"\nendstream\nendobj\ntrailer\n<< /Root 1 0 R /Size 4 >>\n%%EOF\n");
     pdf
+}
+
+/// Deflate, with a zlib header where `zlib`.
+fn compressed(data: &[u8], zlib: bool) -> Vec<u8> {
+    let mut compress = flate2::Compress::new(flate2::Compression::best(), zlib);
+    let mut out = Vec::with_capacity(data.len() + 64);
+    // The whole input fits into the room that was reserved, so one call finishes it.
+    let _ = compress.compress_vec(data, &mut out, flate2::FlushCompress::Finish);
+    out
 }
 
 /// Lets many waiting answers share canaries without ever accepting one that was begun before the answer.
@@ -103,6 +124,16 @@ mod tests {
     fn the_marker_is_the_eicar_test_file() {
         let published = "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f";
         assert_eq!(crate::object::Sha256::of(&eicar()).to_string(), published);
+    }
+
+    #[test]
+    fn the_archive_is_an_archive_that_hides_the_marker() {
+        let zip = zipped();
+        assert!(!zip.windows(16).any(|w| eicar().windows(16).any(|e| e == w)), "a scanner has to unpack it");
+        let mut inflated = Vec::with_capacity(200);
+        let mut inflate = flate2::Decompress::new(false);
+        inflate.decompress_vec(&zip[40..], &mut inflated, flate2::FlushDecompress::Sync).unwrap();
+        assert!(inflated.starts_with(&eicar()));
     }
 
     #[tokio::test]

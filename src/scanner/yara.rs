@@ -23,7 +23,7 @@ use crate::verdict::{EngineInfo, Reason, ReasonCode, Stage};
 const NAME: &str = "yara";
 const MARKER_NAMESPACE: &str = "airlock";
 /// The longest evaluation of all rules over one file; beyond it the file is not judged.
-const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
+const SCAN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Compiled rules. Cheap to clone.
 #[derive(Clone)]
@@ -144,8 +144,8 @@ impl Scanner for Yara {
 /// A rule that finds exactly these bytes anywhere in a file.
 #[must_use]
 pub fn rule_for(name: &str, bytes: &[u8]) -> String {
-    let hex: String = bytes.iter().map(|b| format!("{b:02x} ")).collect();
-    format!("rule {name} {{ strings: $marker = {{ {hex}}} condition: $marker }}")
+    let hex = bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+    format!("rule {name} {{ strings: $marker = {{ {hex} }} condition: $marker }}")
 }
 
 fn broken(detail: impl AsRef<str>) -> Fault {

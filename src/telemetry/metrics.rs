@@ -199,14 +199,12 @@ impl Metrics {
     }
 
     /// Counts a job until the guard is dropped.
-    #[must_use]
     pub fn job(&self) -> InFlight {
         self.jobs_in_flight.inc();
         InFlight(self.jobs_in_flight.clone(), 1)
     }
 
     /// Counts reserved memory until the guard is dropped.
-    #[must_use]
     pub fn memory(&self, bytes: u64) -> InFlight {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.memory_reserved.inc_by(bytes);

@@ -41,7 +41,7 @@ fn lay_out(corpus: &Path, rows: &[Row], to: &Path) -> BTreeMap<String, PathBuf> 
     for row in rows {
         let mut bytes = std::fs::read(corpus.join(&row.path)).unwrap_or_else(|e| panic!("{}: {e}", row.path));
         if row.path.ends_with(".enc") {
-            bytes.iter_mut().for_each(|b| *b ^= 0x5A);
+            crate::services::decode(&mut bytes);
         }
         let folder = to.join(row.declared.replace(['/', ';', ' '], "_"));
         let file = folder.join(row.path.trim_end_matches(".enc"));

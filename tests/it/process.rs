@@ -49,7 +49,7 @@ impl WorkerProcess {
     pub async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !done(self) {
-            assert!(started.elapsed() < Duration::from_secs(60), "waited in vain until {what}; log:\n{}", self.log());
+            assert!(started.elapsed() < Duration::from_mins(1), "waited in vain until {what}; log:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -34,7 +34,7 @@ async fn a_real_clamd_answers_over_tcp_and_over_its_socket() {
         let engine = clamd.probe().await.expect("the probe");
         assert!(engine.signatures_at.is_some(), "{engine:?}");
         assert_eq!(scan(&clamd, b"nothing bad".to_vec()).await.expect("an answer").reasons, []);
-        let found = scan(&clamd, canary::zipped(&canary::eicar())).await.expect("an answer");
+        let found = scan(&clamd, canary::zipped()).await.expect("an answer");
         assert_eq!(only(&found), (ReasonCode::Malware, "Eicar-Test-Signature"));
         assert_eq!(found.engine, engine);
     }
@@ -79,11 +79,11 @@ async fn impostor(reply: &'static [u8]) -> String {
     tokio::spawn(async move {
         let mut scans = 0;
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut command = [0; 10];
+            let mut command = [0; 9];
             if stream.read_exact(&mut command).await.is_err() {
                 continue;
             }
-            if command.starts_with(b"zVERSION") {
+            if command == *b"zVERSION\0" {
                 let now = time::OffsetDateTime::now_utc();
                 let date = time::macros::format_description!(
                     "[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]"
@@ -92,6 +92,7 @@ async fn impostor(reply: &'static [u8]) -> String {
                 let _ = stream.write_all(version.as_bytes()).await;
                 continue;
             }
+            let _nul = stream.read_u8().await;
             loop {
                 let mut length = [0; 4];
                 if stream.read_exact(&mut length).await.is_err() || length == [0; 4] {

@@ -78,12 +78,19 @@ fn short_dir() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("clamd").tempdir().expect("a temporary folder")
 }
 
+/// Files with a test signature in them are stored XORed with 0x5A; this undoes it.
+pub fn decode(bytes: &mut [u8]) {
+    for byte in bytes {
+        *byte ^= 0x5A;
+    }
+}
+
 /// The bytes of a file of the repository's test data, decoded where it is stored encoded.
 pub fn testdata(path: &str) -> Vec<u8> {
     let file = root().join("testdata").join(path);
     let mut bytes = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     if Path::new(path).extension().is_some_and(|e| e == "enc") {
-        bytes.iter_mut().for_each(|b| *b ^= 0x5A);
+        decode(&mut bytes);
     }
     bytes
 }

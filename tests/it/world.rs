@@ -19,7 +19,7 @@ use crate::process::WorkerProcess;
 use crate::services::{clamd, variable};
 
 /// The longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct World {
     /// Unique: part of every name.
@@ -42,9 +42,11 @@ impl World {
         let id = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let settings = settings(&id);
         let s3 = admin().await;
-        for bucket in ["quarantine", "clean", "rejected", "ledger"] {
+        for bucket in ["quarantine", "clean", "rejected"] {
             create_bucket(&s3, &format!("{bucket}-{id}")).await;
         }
+        // Ceph honours If-None-Match only in buckets without versions.
+        s3.create_bucket().bucket(format!("ledger-{id}")).send().await.expect("the ledger bucket");
         let config = config_file(&id);
         let flags = settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let sources = Sources { file: Some(config.path().to_owned()), env: Vec::new(), flags };
@@ -119,6 +121,11 @@ impl World {
         let (key, event) = self.next_notice().await;
         assert!(!key.starts_with("fault."), "a fault where a verdict was expected: {event}");
         event["data"].clone()
+    }
+
+    /// The next verdict record, if one comes so soon.
+    pub async fn verdict_within(&mut self, patience: Duration) -> Option<Value> {
+        tokio::time::timeout(patience, self.next_verdict()).await.ok()
     }
 
     /// Asserts that no notice comes for a while.

@@ -60,7 +60,9 @@ fn stored(dir: &Path, path: &str, declared: &str, clean: bool, reasons: &str) ->
     let mut bytes = std::fs::read(dir.join(path)).map_err(|e| format!("{}: {e}", dir.join(path).display()))?;
     let key = match path.strip_suffix(".enc") {
         Some(key) => {
-            bytes.iter_mut().for_each(|b| *b ^= ENCODING);
+            for byte in &mut bytes {
+                *byte ^= ENCODING;
+            }
             key
         }
         None => path,

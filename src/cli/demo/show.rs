@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use super::super::table::{Row, Table};
-use super::world::{APP_KEY, World};
+use super::world::{APP_KEY, APP_SECRET, World};
 use crate::object::{ByteSize, Sha256};
 use crate::queue::Message;
 use crate::text;
@@ -125,7 +125,7 @@ impl Show {
     }
 
     pub(super) fn serving(&self, world: &World) {
-        let (endpoint, secret) = (world.s3.endpoint(), world.app_secret());
+        let (endpoint, secret) = (world.s3.endpoint(), APP_SECRET);
         self.say("\nStill running; Ctrl-C ends it. Upload as the application, which may only put into quarantine and read clean:");
         self.say(&format!(
             "  export AWS_ACCESS_KEY_ID={APP_KEY} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION=us-east-1"

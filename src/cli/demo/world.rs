@@ -27,7 +27,7 @@ use crate::worker::Worker;
 pub(super) const BUCKETS: [&str; 4] = ["quarantine", "clean", "rejected", "ledger"];
 /// The application's key: it may put into quarantine and read what is clean, nothing else.
 pub(super) const APP_KEY: &str = "app";
-const APP_SECRET: &str = "app-secret";
+pub(super) const APP_SECRET: &str = "app-secret";
 
 /// A running Airlock.
 pub(super) struct World {
@@ -128,10 +128,6 @@ impl World {
 
     pub(super) fn redrive(&self) {
         self.broker.redrive();
-    }
-
-    pub(super) fn app_secret(&self) -> &'static str {
-        APP_SECRET
     }
 
     /// Copies all buckets to a folder. Keys become file names with everything unusual percent-encoded, so that no

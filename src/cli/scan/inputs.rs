@@ -92,14 +92,12 @@ impl Input {
             declared: declared.map(essence).into_iter().collect(),
             metadata: std::collections::BTreeMap::new(),
         };
-        match bytes {
-            Some(bytes) => complete(facts, Spool::of_bytes(bytes.into())),
-            None => {
-                let detail = format!("{} where the policy allows {limit}", ByteSize(size));
-                let reason = Reason::new(ReasonCode::TooLarge, Stage::Fetch, detail);
-                Err(Halt::Reject(Box::new(Rejection::unfetched(facts, reason))))
-            }
+        if let Some(bytes) = bytes {
+            return complete(facts, Spool::of_bytes(bytes.into()));
         }
+        let detail = format!("{} where the policy allows {limit}", ByteSize(size));
+        let reason = Reason::new(ReasonCode::TooLarge, Stage::Fetch, detail);
+        Err(Halt::Reject(Box::new(Rejection::unfetched(facts, reason))))
     }
 
     fn unreadable(&self, error: &std::io::Error) -> Fault {

@@ -49,12 +49,6 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Adds a flag that sets a list.
-    pub fn set_list(&mut self, key: &str, elements: impl IntoIterator<Item = impl Into<String>>) {
-        let list = Value::Array(elements.into_iter().map(|element| Value::String(element.into())).collect());
-        self.flags.push(format!("{key}={list}"));
-    }
-
     /// The sources of this process: `file` (from `--config`) or else what `AIRLOCK_CONFIG` names, the
     /// environment, and `flags`. Nothing else in the crate reads the environment.
     #[must_use]

@@ -7,6 +7,7 @@
 mod app;
 mod client;
 mod error;
+mod signing;
 
 use std::collections::BTreeMap;
 
@@ -18,12 +19,13 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use self::error::{ErrorKind, fault, kind, none_when_gone};
+use self::signing::KnownDigest;
 use super::{
     Destination, Listed, ObjectFacts, ObjectStore, Opened, Page, Pointer, Put, Stored, metadata, source_object,
 };
 use crate::fault::{Fault, FaultCode};
 use crate::object::{Bucket, ETag, ObjectKey, ObjectRef, SourceId, VersionId};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Spool};
 use crate::stage::{Rejection, Sanitized};
 use crate::verdict::{Record, Stage};
 
@@ -48,7 +50,7 @@ struct Headers<'a> {
 }
 
 impl S3 {
-    async fn put(&self, headers: Headers<'_>, body: Bytes, stage: Stage) -> Result<Put, Fault> {
+    async fn put(&self, headers: Headers<'_>, body: &Snapshot, stage: Stage) -> Result<Put, Fault> {
         let request = self
             .0
             .put_object()
@@ -58,8 +60,8 @@ impl S3 {
             .set_content_disposition(headers.disposition.map(str::to_owned))
             .set_metadata(Some(headers.metadata.clone().into_iter().collect()))
             .set_if_none_match(headers.if_absent.then(|| "*".to_owned()))
-            .body(ByteStream::from(body));
-        match request.send().await {
+            .body(ByteStream::from(load(body).await?));
+        match request.customize().interceptor(KnownDigest(body.sha256())).send().await {
             Ok(out) => Ok(Put::Stored(Stored {
                 version: VersionId::parse(out.version_id()),
                 etag: out.e_tag().map(ETag::parse),
@@ -74,7 +76,7 @@ impl S3 {
         let none = BTreeMap::new();
         let content_type = "application/json";
         let headers = Headers { bucket: ledger, key, content_type, disposition: None, metadata: &none, if_absent };
-        self.put(headers, body.into(), Stage::Record).await
+        self.put(headers, &Spool::of_bytes(body.into()), Stage::Record).await
     }
 
     async fn get_json<T: serde::de::DeserializeOwned>(&self, ledger: &Bucket, key: &str) -> Result<Option<T>, Fault> {
@@ -201,7 +203,7 @@ impl ObjectStore for S3 {
             metadata: &to.metadata,
             if_absent: to.if_absent,
         };
-        self.put(headers, load(file.output()).await?, Stage::Store).await
+        self.put(headers, file.output(), Stage::Store).await
     }
 
     async fn put_rejected(&self, to: &Destination, file: &Rejection) -> Result<Stored, Fault> {
@@ -218,7 +220,7 @@ impl ObjectStore for S3 {
             metadata: &to.metadata,
             if_absent: false,
         };
-        match self.put(headers, load(snapshot).await?, Stage::Store).await? {
+        match self.put(headers, snapshot, Stage::Store).await? {
             Put::Stored(stored) => Ok(stored),
             Put::Exists => Err(not_stored("an unconditional PUT answered that the object exists")),
         }

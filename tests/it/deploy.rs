@@ -95,7 +95,10 @@ fn the_broker_definitions_have_the_topology_of_the_code() {
 
 #[test]
 fn no_policy_lets_the_uploader_read_quarantine() {
-    let policy: Value = serde_json::from_str(&read("s3/quarantine.json")).expect("JSON");
-    let statements = policy["Statement"].as_array().expect("statements");
-    assert!(statements.iter().any(|s| s["Effect"] == "Deny" && s["Action"].to_string().contains("s3:GetObject")));
+    for file in ["s3/quarantine.json", "s3/app.json"] {
+        let policy: Value = serde_json::from_str(&read(file)).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("statements");
+        let denies = |s: &Value| s["Effect"] == "Deny" && s["Action"].to_string().contains("s3:GetObject");
+        assert!(statements.iter().any(denies), "{file}");
+    }
 }

@@ -39,6 +39,14 @@ impl<S: ObjectStore> Ledger<S> {
         Self { store, bucket, conditional }
     }
 
+    /// Whether the bucket answers.
+    ///
+    /// # Errors
+    /// `s3.unavailable`, `s3.denied`.
+    pub async fn probe(&self) -> Result<(), Fault> {
+        self.store.probe(&self.bucket).await
+    }
+
     /// The record of an upload.
     ///
     /// # Errors
@@ -87,6 +95,11 @@ impl<S: ObjectStore> Ledger<S> {
     /// # Errors
     /// As [`Ledger::find`].
     pub async fn point(&self, object: &ObjectRef, to: &Pointer) -> Result<(), Fault> {
+        // A message of an older upload that comes again must not lead back to its record.
+        let there = self.store.get_pointer(&self.bucket, object).await?;
+        if there.is_some_and(|there| there == *to || there.last_modified > to.last_modified) {
+            return Ok(());
+        }
         self.store.put_pointer(&self.bucket, object, to).await
     }
 }

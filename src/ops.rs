@@ -51,13 +51,19 @@ struct Dependency {
     problem: Option<String>,
 }
 
-impl Default for Health {
-    fn default() -> Self {
-        Self { consuming: AtomicBool::new(false), ticked: AtomicI64::new(clock::now()), dependencies: Mutex::default() }
-    }
-}
-
 impl Health {
+    /// Nothing is up before it has answered once: neither the broker nor the store nor any of these engines.
+    #[must_use]
+    pub fn new(engines: impl Iterator<Item = &'static str>) -> Self {
+        let unknown = Dependency { up: false, last_success: None, problem: Some("not asked yet".to_owned()) };
+        let dependencies = ["amqp", "s3"].into_iter().chain(engines).map(|name| (name, unknown.clone())).collect();
+        Self {
+            consuming: AtomicBool::new(false),
+            ticked: AtomicI64::new(clock::now()),
+            dependencies: Mutex::new(dependencies),
+        }
+    }
+
     /// A consumer is registered, or not any more.
     pub fn consuming(&self, yes: bool) {
         self.consuming.store(yes, Ordering::Relaxed);
@@ -94,7 +100,7 @@ impl Health {
     pub fn readiness(&self) -> (bool, serde_json::Value) {
         let dependencies = self.dependencies.lock().unwrap_or_else(PoisonError::into_inner);
         let consuming = self.consuming.load(Ordering::Relaxed);
-        let ready = consuming && !dependencies.is_empty() && dependencies.values().all(|d| d.up);
+        let ready = consuming && dependencies.values().all(|d| d.up);
         (ready, json!({ "ready": ready, "consuming": consuming, "dependencies": *dependencies }))
     }
 }
@@ -112,12 +118,10 @@ pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Heal
                 store = store.and(pipeline.store.probe(bucket).await);
             }
         }
+        store = store.and(pipeline.ledger.probe().await);
         report(pipeline, health, "s3", store.map_err(|f| f.to_string()));
-        for (name, probe) in pipeline.judge.engines.probe().await {
-            if let Ok(engine) = &probe
-                && let Some(built) = engine.signatures_at.as_deref().and_then(clock::parse)
-            {
-                let age = clock::age_of(built);
+        for (name, probe, built) in pipeline.judge.engines.probe().await {
+            if let Some(age) = built.map(clock::age_of) {
                 pipeline.metrics.signature_age(age);
                 if age > warn_age {
                     let hours = age.as_secs() / 3600;

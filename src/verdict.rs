@@ -202,7 +202,8 @@ pub struct Output {
     pub version_id: Option<VersionId>,
     pub etag: Option<ETag>,
     pub size: u64,
-    pub sha256: Sha256,
+    /// `None` where the store copied bytes that were never fetched.
+    pub sha256: Option<Sha256>,
     pub content_type: String,
 }
 

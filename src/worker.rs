@@ -5,7 +5,7 @@
 //! no longer be settled, are delivered again and answered from the ledger.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -69,11 +69,15 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             let opened = tokio::select! { () = stop.cancelled() => break, opened = self.broker.open() => opened };
             match opened {
                 Ok(session) => {
-                    wait = BACKOFF.0;
-                    self.health.consuming(true);
+                    self.connected(true);
+                    let opened = Instant::now();
                     match self.consume(session, &stop, &permits, &mut jobs).await {
                         Ended::Stopping => break,
                         Ended::Lost(fault) => self.lost(&fault, "lost"),
+                    }
+                    // A session that breaks as soon as it is open must not be opened again and again at once.
+                    if opened.elapsed() > BACKOFF.1 {
+                        wait = BACKOFF.0;
                     }
                 }
                 Err(fault) => self.lost(&fault, "open"),
@@ -81,13 +85,18 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(jittered(wait)) => {} }
             wait = (wait * 2).min(BACKOFF.1);
         }
-        self.health.consuming(false);
+        self.connected(false);
         // What outlives its session can no longer be settled; it is only given the time to finish its writes.
         let _ = tokio::time::timeout(self.limits.grace, async { while jobs.join_next().await.is_some() {} }).await;
     }
 
+    fn connected(&self, yes: bool) {
+        self.health.consuming(yes);
+        self.pipeline.metrics.dependency("amqp", yes);
+    }
+
     fn lost(&self, fault: &Fault, reason: &'static str) {
-        self.health.consuming(false);
+        self.connected(false);
         self.pipeline.metrics.session_restarted(reason);
         tracing::warn!(code = %fault.code, "no session with the broker, trying again: {}", fault.detail);
     }
@@ -124,6 +133,7 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             }
         };
         if let Ended::Stopping = ended {
+            self.connected(false);
             session.cancel().await;
             self.drain(jobs).await;
         }
@@ -134,7 +144,13 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
     /// Waits for the jobs under way. Those that are not done in time hand their messages back.
     async fn drain(&self, jobs: &mut JoinSet<()>) {
         tracing::info!(jobs = jobs.len(), "draining");
-        while jobs.join_next().await.is_some() {}
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        loop {
+            tokio::select! {
+                _ = heartbeat.tick() => self.health.tick(),
+                next = jobs.join_next() => if next.is_none() { return },
+            }
+        }
     }
 
     /// The one place where a job becomes a task: with its permit, its deadline, its panic and its settlement.
@@ -189,7 +205,10 @@ async fn attempt_message<S: ObjectStore>(
     let received_at = clock::rfc3339(clock::now());
     let event = match event::parse(&message.body, message.content_type.as_deref(), &message.headers) {
         Err(fault) => return Outcome::Faulted(fault),
-        Ok(Parsed::Ignored) => return Outcome::Ignored,
+        Ok(Parsed::Ignored) => {
+            tracing::info!("a message that announces no upload is ignored");
+            return Outcome::Ignored;
+        }
         Ok(Parsed::Uploads(uploads)) => match <[UploadEvent; 1]>::try_from(uploads) {
             Ok([event]) => event,
             Err(several) => return Outcome::Several(several),

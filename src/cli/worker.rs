@@ -23,7 +23,9 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
     let settings = global.settings()?;
     telemetry::init(&settings.log);
     let stop = shutdown::on_signal().map_err(|e| fatal(&format!("signals cannot be handled: {e}"), Exit::Fault))?;
-    let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
+    let engines = compose::engines(&settings).map_err(|f| fatal(&f.to_string(), Exit::Configuration))?;
+    let (health, metrics) = (Arc::new(Health::new(engines.names())), Arc::new(Metrics::default()));
+    metrics.expect_tiers(&settings.retry.tiers);
 
     if let Some(address) = settings.ops.listen {
         let (address, serving) = ops::serve(address, Arc::clone(&health), Arc::clone(&metrics)).await.map_err(|e| {
@@ -32,7 +34,6 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
         tracing::info!("ops listener on http://{address}: /livez, /readyz, /metrics");
         tokio::spawn(serving);
     }
-    let engines = compose::engines(&settings).map_err(|f| fatal(&f.to_string(), Exit::Configuration))?;
     let store = s3::connect(&settings.s3).await;
     if !await_store(&settings, &store, &health, &stop).await? {
         return Ok(Exit::Ok);

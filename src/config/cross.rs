@@ -126,6 +126,14 @@ fn policy(policy: &Policy, settings: &Settings, r: &mut Reader) {
         let (one, all) = (ByteSize(documents.part_bytes), ByteSize(documents.inflated_bytes));
         format!("{part} ({one}) must not be above {whole} ({all})")
     });
+    let inspected = !settings.scan.engines.contains(&EngineName::Clamd) || documents.part_bytes <= clamd.0;
+    r.require(inspected, &[&part, "clamd.max_file_size"], || {
+        let one = ByteSize(documents.part_bytes);
+        format!(
+            "{part} ({one}) must not be above clamd.max_file_size ({clamd}): of a larger member clamd looks at the \
+             beginning only and says nothing"
+        )
+    });
     let (need, memory) = (largest_need(policy), settings.limits.memory);
     r.require(need <= memory, &[&canvas, &size, "limits.memory"], || {
         format!(

@@ -33,7 +33,7 @@ pub struct UploadEvent {
     pub object: ObjectRef,
     pub etag: Option<ETag>,
     pub size: Option<u64>,
-    /// What the publisher says the SHA-256 is; a download with another digest is a fault.
+    /// What the publisher says the SHA-256 is: a hint like the rest.
     pub sha256: Option<Sha256>,
     pub content_type: Option<String>,
     pub filename: Option<String>,

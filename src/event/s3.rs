@@ -15,7 +15,7 @@ use crate::object::{Bucket, ETag, ObjectKey, ObjectRef, VersionId};
 struct Record {
     #[serde(default, rename = "eventSource")]
     source: String,
-    #[serde(default, rename = "eventName")]
+    #[serde(rename = "eventName")]
     name: String,
     #[serde(default, rename = "eventTime")]
     time: Option<String>,

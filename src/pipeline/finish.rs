@@ -24,7 +24,9 @@ impl<S: ObjectStore> Pipeline<S> {
     ) -> Result<Record, Fault> {
         self.point(&job.event.object, &record).await?;
         publisher.publish(verdict_notice(route, &record, &self.worker, job.message.message_id.as_ref())?).await?;
-        if self.delete_source {
+        // What was stored nowhere is not deleted either: only a file too large to be copied.
+        let kept = record.output.is_some() || record.verdict == Verdict::Superseded;
+        if self.delete_source && kept {
             self.delete_source(job, &record).await;
         }
         log(route, &record);

@@ -135,7 +135,6 @@ impl<S: ObjectStore> Pipeline<S> {
             Judgement::Rejected(file) => self.reject(route, &file, draft).await?,
         };
         record.timings_ms.store = millis(started);
-        record.timings_ms.total += record.timings_ms.store;
         record.finished_at = crate::clock::rfc3339(crate::clock::now());
         self.metrics.took(Stage::Store, started.elapsed());
         match self.ledger.commit(&record).await? {

@@ -40,7 +40,7 @@ pub(super) async fn promote<S: ObjectStore>(
     let mut to = Destination {
         bucket: route.clean.clone(),
         key,
-        metadata: draft.metadata(Verdict::Clean, file.source_sha256(), Some(file.output().sha256())),
+        metadata: draft.metadata(Verdict::Clean, Some(file.source_sha256()), Some(file.output().sha256())),
         if_absent: true,
     };
     for _ in 0..LOOKS {
@@ -60,7 +60,7 @@ pub(super) async fn promote<S: ObjectStore>(
                     version_id: stored.version,
                     etag: stored.etag,
                     size: file.output().len(),
-                    sha256: file.output().sha256(),
+                    sha256: Some(file.output().sha256()),
                     content_type: file.media().mime().to_owned(),
                 }),
             });

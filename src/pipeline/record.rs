@@ -66,20 +66,18 @@ impl Draft {
     pub(super) fn metadata(
         &self,
         verdict: Verdict,
-        source: Sha256,
+        source: Option<Sha256>,
         output: Option<Sha256>,
     ) -> BTreeMap<String, String> {
         let mut fields = BTreeMap::from([
             (metadata::SOURCE_ID, self.source_id.to_string()),
             (metadata::SOURCE_OBJECT, source_object(&self.object).to_string()),
-            (metadata::SOURCE_SHA256, source.to_string()),
             (metadata::SOURCE_LAST_MODIFIED, clock::rfc3339(self.last_modified)),
             (metadata::VERDICT_ID, verdict_id(&self.source_id, verdict).to_string()),
             (metadata::POLICY, format!("{}@{}", self.policy.name, self.policy.hash)),
         ]);
-        if let Some(output) = output {
-            fields.insert(metadata::SHA256, output.to_string());
-        }
+        let digests = [(metadata::SOURCE_SHA256, source), (metadata::SHA256, output)];
+        fields.extend(digests.into_iter().filter_map(|(name, digest)| Some((name, digest?.to_string()))));
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::session::{Broken, Connector, PATIENCE, close, unavailable, within};
 use super::topology::{Topology, short};
-use super::{Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_ours_or_brokers, split_bodies};
+use super::{Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_ours_or_brokers, split};
 use crate::config::Unroutable;
 use crate::fault::{Fault, FaultCode};
 use crate::settlement::{ATTEMPT_HEADER, Failure, Settlement};
@@ -122,9 +122,20 @@ impl Session for AmqpSession {
 /// A message that this worker holds.
 pub struct AmqpDelivery {
     message: Message,
-    acker: Acker,
+    /// Taken when the delivery is settled.
+    acker: Option<Acker>,
     properties: Properties,
     publisher: Confirmed,
+}
+
+impl Drop for AmqpDelivery {
+    fn drop(&mut self) {
+        // A job that panicked in a place that nobody thought of. Only the end of the session gives the message, and
+        // its share of the prefetch, back.
+        if self.acker.is_some() {
+            self.publisher.broken.report();
+        }
+    }
 }
 
 impl AmqpDelivery {
@@ -139,7 +150,7 @@ impl AmqpDelivery {
             body: Bytes::from(delivery.data),
             headers,
         };
-        Self { message, acker: delivery.acker, properties, publisher }
+        Self { message, acker: Some(delivery.acker), properties, publisher }
     }
 
     /// The message's own properties, its failure headers replaced by `failure`'s.
@@ -162,17 +173,27 @@ impl AmqpDelivery {
     }
 
     /// Acks, and believes it only when the frame went out: an `Ok(false)` means that the channel is gone.
-    async fn ack(self) -> Result<(), Fault> {
-        self.settled(&timeout(PATIENCE, self.acker.ack(BasicAckOptions::default())).await)
+    async fn ack(mut self) -> Result<(), Fault> {
+        let acker = self.acker.take();
+        let acked = timeout(PATIENCE, async { Some(acker?.ack(BasicAckOptions::default()).await) });
+        self.settled(matches!(acked.await, Ok(Some(Ok(true)))))
     }
 
-    async fn hand_back(self) -> Result<(), Fault> {
+    /// Gives the message back as a copy without another failed attempt: a nack would count towards the broker's own
+    /// delivery limit. Only where publishing is impossible, a nack has to do.
+    async fn hand_back(mut self) -> Result<(), Fault> {
+        let copy = self.publisher.send("jobs", "work", &self.message.body, self.properties.clone());
+        if copy.await.is_ok() {
+            return self.ack().await;
+        }
+        let acker = self.acker.take();
         let options = BasicNackOptions { multiple: false, requeue: true };
-        self.settled(&timeout(PATIENCE, self.acker.nack(options)).await)
+        let nacked = timeout(PATIENCE, async { Some(acker?.nack(options).await) });
+        self.settled(matches!(nacked.await, Ok(Some(Ok(true)))))
     }
 
-    fn settled(&self, answer: &Result<lapin::Result<bool>, tokio::time::error::Elapsed>) -> Result<(), Fault> {
-        if matches!(answer, Ok(Ok(true))) {
+    fn settled(&self, done: bool) -> Result<(), Fault> {
+        if done {
             return Ok(());
         }
         self.publisher.broken.report();
@@ -190,9 +211,10 @@ impl Delivery for AmqpDelivery {
             Settlement::Ack => {}
             Settlement::HandBack => return self.hand_back().await,
             Settlement::Split(uploads) => {
-                for body in split_bodies(&uploads) {
+                for part in split(&self.message, &uploads) {
                     let properties = self.properties_with(None).with_content_type(short("application/json"));
-                    self.publisher.send("jobs", "work", &body, properties).await?;
+                    let properties = properties.with_message_id(short(part.id));
+                    self.publisher.send("jobs", "work", &part.body, properties).await?;
                 }
             }
             Settlement::Retry { delay, failure } => {

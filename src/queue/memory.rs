@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::{Broker, Delivery, Message, Notice, Publisher, Session, failure_headers, is_ours_or_brokers, split_bodies};
+use super::{Broker, Delivery, Message, Notice, Publisher, Session, failure_headers, is_ours_or_brokers, split};
 use crate::fault::{Fault, FaultCode};
 use crate::settlement::Settlement;
 use crate::verdict::Stage;
@@ -190,8 +190,9 @@ impl Delivery for MemoryDelivery {
         match settlement {
             Settlement::Ack | Settlement::HandBack => {}
             Settlement::Split(uploads) => {
-                for body in split_bodies(&uploads) {
-                    self.shared.push(Message { body: body.into(), ..message.clone() });
+                for part in split(&message, &uploads) {
+                    let message_id = Some(part.id);
+                    self.shared.push(Message { body: part.body.into(), message_id, ..message.clone() });
                 }
             }
             Settlement::Retry { delay, failure } => {

@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::event::UploadEvent;
 use crate::fault::Fault;
+use crate::object::Sha256;
 use crate::settlement::{Failure, Settlement};
+use crate::verdict::NAMESPACE;
 
 /// A message as it was delivered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,9 +104,21 @@ pub(crate) fn is_ours_or_brokers(name: &str) -> bool {
         || name.starts_with("x-last-death-")
 }
 
-/// The bodies of the single messages that a message with several records is split into.
-pub(crate) fn split_bodies(uploads: &[UploadEvent]) -> impl Iterator<Item = Vec<u8>> {
-    uploads.iter().map(UploadEvent::to_json)
+/// One of the messages that a message with several records is split into.
+pub(crate) struct Part {
+    pub id: String,
+    pub body: Vec<u8>,
+}
+
+/// Splits a message. The parts have ids of their own, the same whenever this message is split, so that whoever
+/// deduplicates by them does not take two faults for one.
+pub(crate) fn split(message: &Message, uploads: &[UploadEvent]) -> Vec<Part> {
+    let whole = message.message_id.clone().unwrap_or_else(|| Sha256::of(&message.body).to_string());
+    let part = |(n, upload): (usize, &UploadEvent)| Part {
+        id: Uuid::new_v5(&NAMESPACE, format!("part\0{whole}\0{n}").as_bytes()).to_string(),
+        body: upload.to_json(),
+    };
+    uploads.iter().enumerate().map(part).collect()
 }
 
 /// The attempt that a failure header counts, where it is readable.

@@ -6,7 +6,8 @@
 //! one of them fails; passing descriptors makes an unreadable file look clean. Neither is used.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
@@ -29,6 +30,8 @@ use crate::verdict::{EngineInfo, Reason, ReasonCode, Stage};
 const VERSION_LIFETIME: Duration = Duration::from_secs(10);
 /// The longest wait for a connection; the rest of the time belongs to the scan.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server that failed is passed over while another one works.
+const SHUN_FOR: Duration = Duration::from_secs(5);
 /// The size of an `INSTREAM` chunk. Between 1 KiB and 1 MiB it makes no measurable difference.
 const CHUNK: usize = 64 << 10;
 
@@ -47,6 +50,10 @@ struct Backend {
     slots: Semaphore,
     canary: Canary,
     version: Mutex<Option<(Instant, Version)>>,
+    /// Build time of the signatures in the last answer; zero before it.
+    built: AtomicI64,
+    /// Not chosen before this moment, while another address may do.
+    shunned: std::sync::Mutex<Option<Instant>>,
 }
 
 impl Clamd {
@@ -58,6 +65,8 @@ impl Clamd {
             slots: Semaphore::new(settings.clamd.concurrency),
             canary: Canary::default(),
             version: Mutex::new(None),
+            built: AtomicI64::new(0),
+            shunned: std::sync::Mutex::default(),
         };
         Self {
             backends: settings.clamd.addresses.iter().map(backend).collect(),
@@ -68,12 +77,21 @@ impl Clamd {
         }
     }
 
-    /// The next address that has a free slot, or the next in turn when all are busy.
+    /// The next address that works and has a free slot, or the next in turn when there is none.
     fn backend(&self) -> &Backend {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let turn = (0..self.backends.len()).map(|i| &self.backends[(start + i) % self.backends.len()]);
-        let free = turn.clone().find(|b| b.slots.available_permits() > 0);
+        let free = turn.clone().find(|b| b.slots.available_permits() > 0 && !b.is_shunned());
         free.or_else(|| turn.clone().next()).expect("the configuration has at least one address")
+    }
+
+    async fn scan_somewhere(&self, snapshot: &Snapshot) -> Result<Answer, Fault> {
+        let backend = self.backend();
+        let answer = self.scan_on(backend, snapshot).await;
+        if answer.is_err() {
+            backend.shun();
+        }
+        answer
     }
 
     async fn scan_on(&self, backend: &Backend, snapshot: &Snapshot) -> Result<Answer, Fault> {
@@ -130,11 +148,16 @@ impl Scanner for Clamd {
     }
 
     fn scan<'a>(&'a self, snapshot: &'a Snapshot) -> BoxFuture<'a, Result<Answer, Fault>> {
-        Box::pin(self.scan_on(self.backend(), snapshot))
+        Box::pin(self.scan_somewhere(snapshot))
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<EngineInfo, Fault>> {
         Box::pin(self.probe_all())
+    }
+
+    /// Of the oldest database among the servers.
+    fn signatures_built(&self) -> Option<i64> {
+        self.backends.iter().map(|b| b.built.load(Ordering::Relaxed)).filter(|built| *built != 0).min()
     }
 }
 
@@ -148,6 +171,15 @@ fn engine_info(version: Version) -> EngineInfo {
 }
 
 impl Backend {
+    /// A dead server always has free slots: without a pause it would attract every scan.
+    fn shun(&self) {
+        *self.shunned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + SHUN_FOR);
+    }
+
+    fn is_shunned(&self) -> bool {
+        self.shunned.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > Instant::now())
+    }
+
     fn fault(&self, code: FaultCode, why: &str) -> Fault {
         Fault::new(code, Stage::Scan, format!("{why} ({})", self.address))
     }
@@ -203,6 +235,9 @@ impl Backend {
         let version = line
             .and_then(reply::parse_version)
             .ok_or_else(|| self.fault(FaultCode::ClamdProtocol, "clamd's answer to VERSION has no known form"))?;
+        if let Some(signatures) = &version.signatures {
+            self.built.store(signatures.built, Ordering::Relaxed);
+        }
         *cached = Some((Instant::now(), version.clone()));
         Ok(version)
     }

@@ -32,6 +32,11 @@ pub trait Scanner: Send + Sync + 'static {
     /// # Errors
     /// As [`Scanner::scan`].
     fn probe(&self) -> BoxFuture<'_, Result<EngineInfo, Fault>>;
+
+    /// When the signature database that was last seen was built, in seconds since 1970, however old it is.
+    fn signatures_built(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// What one engine says about a snapshot: an empty list of reasons is an explicit "clean".
@@ -96,9 +101,13 @@ impl Engines {
         Ok(Answers { sha256: snapshot.sha256(), engines, reasons })
     }
 
-    /// Probes each engine, in the order of configuration.
-    pub async fn probe(&self) -> Vec<(&'static str, Result<EngineInfo, Fault>)> {
-        join_all(self.0.iter().map(async |e| (e.name(), e.probe().await))).await
+    /// Probes each engine, in the order of configuration: name, answer, build time of its signatures.
+    pub async fn probe(&self) -> Vec<(&'static str, Result<EngineInfo, Fault>, Option<i64>)> {
+        join_all(self.0.iter().map(async |e| {
+            let probe = e.probe().await;
+            (e.name(), probe, e.signatures_built())
+        }))
+        .await
     }
 
     /// The names of the engines.

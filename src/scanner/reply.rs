@@ -77,7 +77,8 @@ fn finding(name: &str) -> Reply {
             Reply::Fault(FaultCode::ClamdBusy, "clamd ran out of scan time")
         }
         Some(rest) if rest.starts_with("Limits.Exceeded.") => Reply::LimitsExceeded(plain),
-        Some("OLE2.ContainsMacros") => Reply::Macros(plain),
+        // `.VBA` or `.XLM`.
+        Some(rest) if rest.starts_with("OLE2.ContainsMacros.") => Reply::Macros(plain),
         _ => Reply::Malware(plain),
     }
 }
@@ -141,7 +142,7 @@ mod tests {
                 b"stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0",
                 Reply::LimitsExceeded(name("Heuristics.Limits.Exceeded.MaxFileSize")),
             ),
-            (b"stream: Heuristics.OLE2.ContainsMacros FOUND\0", Reply::Macros(name("Heuristics.OLE2.ContainsMacros"))),
+            (b"stream: Heuristics.OLE2.ContainsMacros.VBA FOUND\0", Reply::Macros(name("Heuristics.OLE2.ContainsMacros.VBA"))),
         ];
         for (raw, reply) in table {
             assert_eq!(parse(raw), *reply, "{}", String::from_utf8_lossy(raw));

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::MetadataDirective;
+use aws_sdk_s3::types::{MetadataDirective, TaggingDirective};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -95,8 +95,8 @@ impl S3 {
         })
     }
 
-    /// The ids of all versions of exactly this key; `None` for the one of an unversioned bucket.
-    async fn versions(&self, bucket: &Bucket, key: &ObjectKey) -> Result<Vec<Option<VersionId>>, Fault> {
+    /// The ids of all versions of exactly this key, `null` included: here it names bytes that are to be removed.
+    async fn versions(&self, bucket: &Bucket, key: &ObjectKey) -> Result<Vec<String>, Fault> {
         let (mut found, mut key_marker, mut version_marker) = (Vec::new(), None, None);
         loop {
             let page = self
@@ -110,7 +110,7 @@ impl S3 {
                 .await
                 .map_err(|e| fault(Stage::Store, &format!("LIST versions {bucket}"), &e))?;
             let same = page.versions().iter().filter(|v| v.key() == Some(key.as_str()));
-            found.extend(same.map(|v| VersionId::parse(v.version_id())));
+            found.extend(same.filter_map(|v| v.version_id().map(str::to_owned)));
             // Keys are listed in order, so a page that has gone beyond ours is the last one of interest.
             let beyond = page.versions().last().is_some_and(|v| v.key() > Some(key.as_str()));
             if page.is_truncated() != Some(true) || beyond {
@@ -135,6 +135,8 @@ impl S3 {
             .copy_source(source)
             .set_copy_source_if_match(etag.map(ToString::to_string))
             .metadata_directive(MetadataDirective::Replace)
+            // The uploader's tags could steer lifecycle rules of the rejected bucket.
+            .tagging_directive(TaggingDirective::Replace)
             .set_metadata(Some(to.metadata.clone().into_iter().collect()))
             .content_type(INERT_TYPE)
             .content_disposition(INERT_DISPOSITION)
@@ -256,11 +258,10 @@ impl ObjectStore for S3 {
     async fn remove_clean(&self, bucket: &Bucket, key: &ObjectKey, source: &SourceId) -> Result<usize, Fault> {
         let (source, mut removed) = (source.to_string(), 0);
         for version in self.versions(bucket, key).await? {
-            let id = version.as_ref().map(ToString::to_string);
-            let head = self.0.head_object().bucket(bucket.as_str()).key(key.as_str()).set_version_id(id.clone());
+            let head = self.0.head_object().bucket(bucket.as_str()).key(key.as_str()).version_id(&version);
             let head = none_when_gone(head.send().await, Stage::Store, &format!("HEAD {bucket}"))?;
             if head.is_some_and(|h| lower_case(h.metadata()).get(metadata::SOURCE_ID) == Some(&source)) {
-                let delete = self.0.delete_object().bucket(bucket.as_str()).key(key.as_str()).set_version_id(id);
+                let delete = self.0.delete_object().bucket(bucket.as_str()).key(key.as_str()).version_id(&version);
                 none_when_gone(delete.send().await, Stage::Store, &format!("DELETE {bucket}"))?;
                 removed += 1;
             }

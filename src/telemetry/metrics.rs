@@ -144,6 +144,12 @@ impl Metrics {
         for direction in ["in", "out"] {
             let _ = self.bytes.get_or_create(&DirectionLabel { direction: Name(direction) });
         }
+        for name in DEPENDENCIES {
+            let _ = self.dependency_up.get_or_create(&DependencyLabel { name: Name(name) });
+        }
+        for reason in ["open", "lost"] {
+            let _ = self.session_restarts.get_or_create(&ReasonLabel { reason: Name(reason) });
+        }
         for place in ["record", "missing"] {
             let _ = self.duplicates.get_or_create(&WhereLabel { r#where: Name(place) });
         }
@@ -160,9 +166,15 @@ impl Metrics {
         self.faults.get_or_create(&CodeLabel { code: Name(code.as_str()) }).inc();
     }
 
+    /// Starts the retries of each tier of the configuration at zero.
+    pub fn expect_tiers(&self, tiers: &[Duration]) {
+        for (code, tier) in FaultCode::ALL.iter().flat_map(|code| tiers.iter().map(move |tier| (code, tier))) {
+            let _ = self.retries.get_or_create(&retry_labels(*code, *tier));
+        }
+    }
+
     pub fn retried(&self, code: FaultCode, delay: Duration) {
-        let labels = RetryLabels { code: Name(code.as_str()), tier: format!("{}ms", delay.as_millis()) };
-        self.retries.get_or_create(&labels).inc();
+        self.retries.get_or_create(&retry_labels(code, delay)).inc();
     }
 
     pub fn dead_lettered(&self, code: FaultCode) {
@@ -229,6 +241,10 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec_by(self.1);
     }
+}
+
+fn retry_labels(code: FaultCode, tier: Duration) -> RetryLabels {
+    RetryLabels { code: Name(code.as_str()), tier: format!("{}ms", tier.as_millis()) }
 }
 
 fn verdict_labels(verdict: Verdict, reason: &'static str, media: &'static str) -> VerdictLabels {

@@ -56,7 +56,8 @@ impl Show {
         }
         self.bytes += record.source.size;
         if let (Verdict::Clean, Some(output)) = (record.verdict, &record.output) {
-            self.outputs.push(format!("{} {}\n", output.key, output.sha256));
+            let digest = output.sha256.map(|d| d.to_string()).unwrap_or_default();
+            self.outputs.push(format!("{} {digest}\n", output.key));
         }
         self.table.push(Row::of_record(record));
     }

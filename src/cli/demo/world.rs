@@ -67,7 +67,7 @@ impl World {
         let metrics = Arc::default();
         let store = s3::connect(&settings.s3).await;
         let pipeline = Arc::new(compose::pipeline(&settings, store, engine.engines, &metrics));
-        let (stop, health) = (CancellationToken::new(), Arc::new(Health::default()));
+        let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(pipeline.judge.engines.names())));
         let worker = Worker::new(broker.clone(), pipeline, compose::limits(&settings), health);
         let worker = tokio::spawn({
             let stop = stop.clone();

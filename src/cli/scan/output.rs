@@ -48,7 +48,7 @@ pub(super) async fn write(dir: &Path, input: &Input, file: &Sanitized) -> Result
         version_id: None,
         etag: None,
         size: file.output().len(),
-        sha256: file.output().sha256(),
+        sha256: Some(file.output().sha256()),
         content_type: file.media().mime().to_owned(),
     })
 }

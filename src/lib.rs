@@ -1,4 +1,4 @@
-//! Airlock: an upload quarantine and scanning worker.
+#![doc = include_str!("../docs/architecture.md")]
 
 // Domain: std, serde and thiserror; no async, no I/O.
 pub mod clock;

@@ -1,8 +1,31 @@
 //! Media types and what proves them: one module per format, each a bounded walk over the bytes.
 
+pub(crate) mod findings;
+
+mod doc;
+mod docx;
+mod examine;
+mod gif;
+mod jpeg;
+mod names;
+mod pdf;
+mod png;
+mod tail;
+mod webp;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::examine::{Claims, Examination, examine};
+
+/// What an image's headers say, in pixels.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ImageFacts {
+    pub width: u32,
+    pub height: u32,
+    pub frames: u32,
+}
 
 /// A type that Airlock can prove by structure. Only these can be on an allow list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,7 +66,13 @@ const TABLE: [Row; 7] = [
     Row { media: MediaType::Png, name: "png", mime: "image/png", aliases: &["image/x-png"], extensions: &["png"] },
     Row { media: MediaType::Gif, name: "gif", mime: "image/gif", aliases: &[], extensions: &["gif"] },
     Row { media: MediaType::Webp, name: "webp", mime: "image/webp", aliases: &[], extensions: &["webp"] },
-    Row { media: MediaType::Pdf, name: "pdf", mime: "application/pdf", aliases: &["application/x-pdf"], extensions: &["pdf"] },
+    Row {
+        media: MediaType::Pdf,
+        name: "pdf",
+        mime: "application/pdf",
+        aliases: &["application/x-pdf"],
+        extensions: &["pdf"],
+    },
     Row { media: MediaType::Doc, name: "doc", mime: "application/msword", aliases: &[], extensions: &["doc"] },
     Row {
         media: MediaType::Docx,

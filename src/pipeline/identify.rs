@@ -13,7 +13,7 @@ pub(super) fn identify(bytes: &Bytes, facts: &Facts, policy: &Policy) -> Examina
     let declared: Vec<&str> = facts.declared.iter().map(String::as_str).collect();
     let claims = Claims {
         key_name: facts.name.rsplit('/').next().unwrap_or(&facts.name),
-        key: facts.object.as_ref().map_or("", |o| o.key.as_str()),
+        key: facts.object.as_ref().map(|o| o.key.as_str()),
         filename: facts.filename.as_deref(),
         declared: &declared,
     };

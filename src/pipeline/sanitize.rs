@@ -56,7 +56,7 @@ async fn load(file: &Scanned) -> Result<Bytes, Fault> {
 
 /// Walks over the output as over an upload: right type, whole, nothing behind its end.
 fn verified(image: image::Sanitized, policy: &Policy) -> Result<image::Sanitized, Fault> {
-    let no_claims = Claims { key_name: "", key: "", filename: None, declared: &[] };
+    let no_claims = Claims { key_name: "", key: None, filename: None, declared: &[] };
     // The output has at most the pixels of the input, so its limits are those of the input.
     let rules = ImageRules { max_frames: u32::MAX, max_total_pixels: u64::MAX, ..policy.image.clone() };
     let policy = Policy { types: vec![image.media], image: rules, ..policy.clone() };

@@ -142,7 +142,10 @@ mod tests {
                 b"stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0",
                 Reply::LimitsExceeded(name("Heuristics.Limits.Exceeded.MaxFileSize")),
             ),
-            (b"stream: Heuristics.OLE2.ContainsMacros.VBA FOUND\0", Reply::Macros(name("Heuristics.OLE2.ContainsMacros.VBA"))),
+            (
+                b"stream: Heuristics.OLE2.ContainsMacros.VBA FOUND\0",
+                Reply::Macros(name("Heuristics.OLE2.ContainsMacros.VBA")),
+            ),
         ];
         for (raw, reply) in table {
             assert_eq!(parse(raw), *reply, "{}", String::from_utf8_lossy(raw));

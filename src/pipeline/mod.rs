@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::event::UploadEvent;
 use crate::fault::{Fault, FaultCode};
 use crate::ledger::{Committed, Ledger};
-use crate::object::{ObjectRef, SourceId};
+use crate::object::{ObjectKey, ObjectRef, SourceId};
 use crate::queue::Publisher;
 use crate::route::Route;
 use crate::snapshot::Spool;
@@ -142,14 +142,26 @@ impl<S: ObjectStore> Pipeline<S> {
             Committed::Recalled => self.recall(route, &record).await?,
             Committed::Theirs(theirs) => {
                 self.metrics.duplicate("record");
-                if theirs.verdict == Verdict::Rejected {
-                    self.recall(route, &theirs).await?;
+                match theirs.verdict {
+                    Verdict::Rejected => self.recall(route, &theirs).await?,
+                    Verdict::Clean | Verdict::Superseded => self.withdraw(&record, &theirs).await?,
                 }
                 return Ok(*theirs);
             }
         }
         self.metrics.judged(&record);
         Ok(record)
+    }
+
+    /// Removes the clean version that this job has put, when the record that counts names another one.
+    async fn withdraw(&self, ours: &Record, theirs: &Record) -> Result<(), Fault> {
+        let version = |record: &Record| record.output.as_ref().and_then(|o| o.version_id.clone());
+        let (Some(output), Some(own)) = (&ours.output, version(ours)) else { return Ok(()) };
+        let (Some(bucket), Ok(key)) = (&output.bucket, ObjectKey::new(output.key.clone())) else { return Ok(()) };
+        if ours.verdict != Verdict::Clean || version(theirs).as_ref() == Some(&own) {
+            return Ok(());
+        }
+        self.store.delete_version(&ObjectRef { bucket: bucket.clone(), key, version: Some(own) }).await
     }
 
     async fn promote(&self, route: &Route, file: &Sanitized, draft: Draft) -> Result<Record, Fault> {

@@ -176,6 +176,15 @@ impl World {
         listed.versions().len() + listed.delete_markers().len()
     }
 
+    /// Waits until quarantine is empty: a source is deleted behind its notice.
+    pub async fn until_judged(&self) {
+        let started = std::time::Instant::now();
+        while self.versions("quarantine").await > 0 {
+            assert!(started.elapsed() < PATIENCE, "a source version is still in quarantine");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub async fn get(&self, bucket: &str, key: &str) -> Vec<u8> {
         self.app.get(&self.bucket(bucket), key).await.expect("the object is there").to_vec()
     }

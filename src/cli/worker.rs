@@ -7,15 +7,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Global, compose};
 use crate::config::{Conditional, Settings};
+use crate::fault::{Fault, FaultCode};
 use crate::ops::{self, Health};
 use crate::queue::amqp::AmqpBroker;
 use crate::queue::session::Connector;
 use crate::store::ObjectStore;
 use crate::store::s3::{self, S3};
 use crate::telemetry::metrics::Metrics;
+use crate::verdict::Stage;
 use crate::worker::Worker;
 use crate::{shutdown, telemetry};
 
+/// The longest wait for the store's answer at the start.
+const STORE_PATIENCE: Duration = Duration::from_secs(20);
 /// The wait between attempts to reach the store at the start.
 const STORE_RETRY: Duration = Duration::from_secs(2);
 
@@ -62,7 +66,9 @@ async fn await_store(settings: &Settings, store: &S3, health: &Health, stop: &Ca
         return Ok(true);
     }
     while !stop.is_cancelled() {
-        match store.is_conditional(&settings.ledger.bucket).await {
+        // Bounded, so that the loop turns and liveness does not suffer from a store that keeps silent.
+        let answer = tokio::time::timeout(STORE_PATIENCE, store.is_conditional(&settings.ledger.bucket)).await;
+        match answer.unwrap_or_else(|_| Err(silent())) {
             Ok(true) => return Ok(true),
             Ok(false) => {
                 let what = format!(
@@ -82,6 +88,11 @@ async fn await_store(settings: &Settings, store: &S3, health: &Health, stop: &Ca
         }
     }
     Ok(false)
+}
+
+fn silent() -> Fault {
+    let detail = format!("no answer within {} s", STORE_PATIENCE.as_secs());
+    Fault::new(FaultCode::S3Unavailable, Stage::Record, detail)
 }
 
 fn fatal(what: &str, exit: Exit) -> Exit {

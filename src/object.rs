@@ -210,7 +210,9 @@ impl FromStr for ByteSize {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let bad = || InvalidName::new("size", "must be a whole number with an optional unit, such as \"10 MiB\" or \"500 KB\"");
+        let bad = || {
+            InvalidName::new("size", "must be a whole number with an optional unit, such as \"10 MiB\" or \"500 KB\"")
+        };
         let text = text.trim().to_ascii_lowercase();
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: u64 = text[..digits].parse().map_err(|_| bad())?;
@@ -266,7 +268,13 @@ impl SourceId {
     /// two must agree. It takes part only where there is no version, so that the same bytes uploaded again
     /// to the same key later are a new upload.
     #[must_use]
-    pub fn compute(bucket: &Bucket, key: &ObjectKey, version: Option<&VersionId>, etag: Option<&ETag>, last_modified: i64) -> Self {
+    pub fn compute(
+        bucket: &Bucket,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+        etag: Option<&ETag>,
+        last_modified: i64,
+    ) -> Self {
         let mut h = Hasher::new();
         h.update(b"airlock1\0");
         for part in [bucket.as_str(), key.as_str()] {

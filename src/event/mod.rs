@@ -62,8 +62,7 @@ pub fn parse(body: &[u8], content_type: Option<&str>, headers: &BTreeMap<String,
     if body.len() > MAX_BODY_BYTES {
         return Err(malformed(format!("the message has {} bytes; at most {MAX_BODY_BYTES} are read", body.len())));
     }
-    let value: Value =
-        serde_json::from_slice(body).map_err(|e| malformed(format!("the message is not JSON: {e}")))?;
+    let value: Value = serde_json::from_slice(body).map_err(|e| malformed(format!("the message is not JSON: {e}")))?;
     let structured = content_type.is_some_and(|t| t.to_ascii_lowercase().starts_with("application/cloudevents"));
     if structured || value.get("specversion").is_some() {
         let data = value.get("data").ok_or_else(|| malformed("the CloudEvent has no data"))?;

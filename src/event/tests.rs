@@ -62,7 +62,10 @@ fn all_records_of_a_message_count() {
 fn cloud_events_are_opened() {
     let data = format!(r#"{{"Records":[{}]}}"#, record("ceph:s3", "ObjectCreated:Put", "a"));
     let structured = format!(r#"{{"specversion":"1.0","id":"1","source":"x","type":"y","data":{data}}}"#);
-    assert_eq!(keys(parse(structured.as_bytes(), Some("application/cloudevents+json"), &BTreeMap::new()).unwrap()), ["a"]);
+    assert_eq!(
+        keys(parse(structured.as_bytes(), Some("application/cloudevents+json"), &BTreeMap::new()).unwrap()),
+        ["a"]
+    );
     let headers = BTreeMap::from([
         ("cloudEvents:specversion".to_owned(), "1.0".to_owned()),
         ("cloudEvents:type".to_owned(), "com.amazonaws.s3.ObjectCreated:Put".to_owned()),

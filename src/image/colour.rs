@@ -62,7 +62,8 @@ impl Colour {
         if space != self.space {
             return raster;
         }
-        let options = TransformOptions { rendering_intent: self.profile.rendering_intent, ..TransformOptions::default() };
+        let options =
+            TransformOptions { rendering_intent: self.profile.rendering_intent, ..TransformOptions::default() };
         let srgb = ColorProfile::new_srgb();
         match self.profile.create_transform_8bit(source, &srgb, target, options) {
             Ok(transform) if raster.model == Model::Cmyk => from_cmyk(raster, &transform),
@@ -115,6 +116,7 @@ fn without_profile(raster: &Raster) -> Raster {
         let light = u32::from(255 - ink) * u32::from(255 - black);
         u8::try_from((light + 127) / 255).unwrap_or(u8::MAX)
     };
-    let data = raster.data.chunks_exact(4).flat_map(|p| [left(p[0], p[3]), left(p[1], p[3]), left(p[2], p[3])]).collect();
+    let data =
+        raster.data.chunks_exact(4).flat_map(|p| [left(p[0], p[3]), left(p[1], p[3]), left(p[2], p[3])]).collect();
     Raster { width: raster.width, height: raster.height, model: Model::Rgb, data }
 }

@@ -26,7 +26,11 @@ fn scaled(side: u32, to: u32, from: u32) -> u32 {
 }
 
 /// Resamples with Lanczos3; colour under transparency is weighted by its alpha.
-pub(super) fn resize(resizer: &mut Resizer, source: &Raster, (width, height): (u32, u32)) -> Result<Raster, ImageError> {
+pub(super) fn resize(
+    resizer: &mut Resizer,
+    source: &Raster,
+    (width, height): (u32, u32),
+) -> Result<Raster, ImageError> {
     let pixel_type = match source.model {
         Model::Gray => PixelType::U8,
         Model::GrayAlpha => PixelType::U8x2,
@@ -34,8 +38,9 @@ pub(super) fn resize(resizer: &mut Resizer, source: &Raster, (width, height): (u
         Model::Rgba | Model::Cmyk => PixelType::U8x4,
     };
     // The fourth channel of CMYK is ink: weighting the others by it would ruin the picture.
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3)).use_alpha(source.model.has_alpha());
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
+        .use_alpha(source.model.has_alpha());
     let view = ImageRef::new(source.width, source.height, &source.data, pixel_type)
         .map_err(|error| ImageError::failed("resize input", error))?;
     let mut target = Image::new(width, height, pixel_type);

@@ -76,12 +76,6 @@ impl Raster {
         Self { model, data, ..self }
     }
 
-    /// Whether any pixel lets something shine through.
-    pub fn is_translucent(&self) -> bool {
-        let channels = self.model.channels();
-        self.model.has_alpha() && self.data.chunks_exact(channels).any(|pixel| pixel[channels - 1] != 255)
-    }
-
     /// The part of the picture in `area`, which must lie inside.
     pub fn crop(&self, area: Area) -> Self {
         let (channels, stride) = (self.model.channels(), self.stride());

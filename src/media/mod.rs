@@ -43,7 +43,13 @@ const TABLE: [Row; 7] = [
     Row { media: MediaType::Png, name: "png", mime: "image/png", aliases: &["image/x-png"], extensions: &["png"] },
     Row { media: MediaType::Gif, name: "gif", mime: "image/gif", aliases: &[], extensions: &["gif"] },
     Row { media: MediaType::Webp, name: "webp", mime: "image/webp", aliases: &[], extensions: &["webp"] },
-    Row { media: MediaType::Pdf, name: "pdf", mime: "application/pdf", aliases: &["application/x-pdf"], extensions: &["pdf"] },
+    Row {
+        media: MediaType::Pdf,
+        name: "pdf",
+        mime: "application/pdf",
+        aliases: &["application/x-pdf"],
+        extensions: &["pdf"],
+    },
     Row { media: MediaType::Doc, name: "doc", mime: "application/msword", aliases: &[], extensions: &["doc"] },
     Row {
         media: MediaType::Docx,

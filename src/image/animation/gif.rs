@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::num::NonZeroU64;
 
-use gif::{ColorOutput, DecodeOptions, DecodingError, DisposalMethod, Encoder, EncodingError, Frame, MemoryLimit, Repeat};
+use gif::{
+    ColorOutput, DecodeOptions, DecodingError, DisposalMethod, Encoder, EncodingError, Frame, MemoryLimit, Repeat,
+};
 
 use super::canvas::{Canvas, Disposal, Patch};
 use super::changed_area;
@@ -141,11 +143,8 @@ fn recompressed(mut source: Source<'_>, census: &Census) -> Result<Encoded, Imag
 fn composed(mut source: Source<'_>, census: &Census, finish: &mut Finish) -> Result<Encoded, ImageError> {
     let mut bytes = Vec::new();
     let mut canvas = Canvas::new(census.width, census.height);
-    let mut writer = Writer {
-        encoder: encoder(&mut bytes, finish.output_size(), &[], census.loops)?,
-        held: None,
-        shown: None,
-    };
+    let mut writer =
+        Writer { encoder: encoder(&mut bytes, finish.output_size(), &[], census.loops)?, held: None, shown: None };
     let mut frames = 0;
     while let Some(frame) = source.next()? {
         let picture = finish.apply(canvas.show(&source.patch(&frame)).clone())?;

@@ -14,7 +14,8 @@ const GPS_TAGS: std::ops::RangeInclusive<u16> = 1..=31;
 pub(super) fn inspect(census: &mut Census, tiff: &[u8]) {
     let tiff = tiff.strip_prefix(PREFIX).unwrap_or(tiff);
     let Some(exif) = read(tiff) else { return };
-    if let Some(value @ 1..=8) = exif.get_field(Tag::Orientation, In::PRIMARY).and_then(|field| field.value.get_uint(0)) {
+    if let Some(value @ 1..=8) = exif.get_field(Tag::Orientation, In::PRIMARY).and_then(|field| field.value.get_uint(0))
+    {
         census.orientation = u8::try_from(value).unwrap_or(1);
     }
     if GPS_TAGS.into_iter().any(|tag| exif.get_field(Tag(Context::Gps, tag), In::PRIMARY).is_some()) {

@@ -24,7 +24,9 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
         cursor.take(4, "a chunk's checksum")?;
         match &name {
             b"IHDR" => header(&mut census, content)?,
-            b"acTL" => census.loops = content.get(4..8).and_then(|plays| plays.first_chunk()).map(|p| u32::from_be_bytes(*p)),
+            b"acTL" => {
+                census.loops = content.get(4..8).and_then(|plays| plays.first_chunk()).map(|p| u32::from_be_bytes(*p))
+            }
             b"fcTL" => frame_controls += 1,
             b"IEND" => break,
             _ => metadata(&mut census, name, content),
@@ -39,7 +41,9 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
 }
 
 fn header(census: &mut Census, content: &[u8]) -> Result<(), Broken> {
-    let [w3, w2, w1, w0, h3, h2, h1, h0, ..] = *content else { return Err(Broken::Malformed("a header without a size")) };
+    let [w3, w2, w1, w0, h3, h2, h1, h0, ..] = *content else {
+        return Err(Broken::Malformed("a header without a size"));
+    };
     if census.width != 0 {
         return Err(Broken::Malformed("a second header"));
     }

@@ -18,6 +18,8 @@ use crate::media::MediaType;
 use crate::policy::ImageRules;
 
 pub(super) use gif::first_frame as gif_first_frame;
+#[cfg(test)]
+pub(super) use webp::of_frames as webp_of_frames;
 
 /// Re-encodes every frame of an animation in its own format.
 pub(super) fn reencode(

@@ -117,3 +117,17 @@ fn u24(value: u32) -> [u8; 3] {
     let [low, middle, high, _] = value.to_le_bytes();
     [low, middle, high]
 }
+
+/// An animation for tests: frames of those sizes and milliseconds on a canvas of 42 x 20.
+#[cfg(test)]
+pub(in crate::image) fn of_frames(frames: &[(u32, u32, u32)], loops: u32, lossy: bool) -> Vec<u8> {
+    let mut file = Container::new((42, 20), true, loops);
+    for &(width, height, delay) in frames {
+        let shade = u8::try_from(width * 3).unwrap_or(0);
+        let data = [shade, 0, 255 - shade, 200].repeat((width * height) as usize);
+        let picture = Raster { width, height, model: Model::Rgba, data };
+        let still = if lossy { lossy_webp(&picture, &ImageRules::default()) } else { lossless_webp(&picture) };
+        file.push(Area { x: 0, y: 0, width, height }, delay, &still.unwrap()).unwrap();
+    }
+    file.finish().unwrap()
+}

@@ -66,8 +66,9 @@ impl Colour {
             TransformOptions { rendering_intent: self.profile.rendering_intent, ..TransformOptions::default() };
         let srgb = ColorProfile::new_srgb();
         match self.profile.create_transform_8bit(source, &srgb, target, options) {
-            Ok(transform) if raster.model == Model::Cmyk => from_cmyk(raster, &transform),
+            Ok(transform) if raster.model == Model::Cmyk => from_cmyk(&raster, &transform),
             Ok(transform) if !changes_nothing(&transform, raster.model) => in_place(raster, &transform),
+            _ if raster.model == Model::Cmyk => without_profile(&raster),
             _ => raster,
         }
     }
@@ -100,11 +101,11 @@ fn in_place(mut raster: Raster, transform: &Arc<Transform8BitExecutor>) -> Raste
     raster
 }
 
-fn from_cmyk(raster: Raster, transform: &Arc<Transform8BitExecutor>) -> Raster {
+fn from_cmyk(raster: &Raster, transform: &Arc<Transform8BitExecutor>) -> Raster {
     let mut target = Raster::blank(raster.width, raster.height, Model::Rgb);
     for (inks, colours) in raster.data.chunks(BATCH * 4).zip(target.data.chunks_mut(BATCH * 3)) {
         if transform.transform(inks, colours).is_err() {
-            return without_profile(&raster);
+            return without_profile(raster);
         }
     }
     target

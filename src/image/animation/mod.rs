@@ -10,7 +10,6 @@ mod png;
 mod webp;
 
 use super::census::Census;
-use super::decode::undecodable;
 use super::finish::Finish;
 use super::raster::{Area, Raster};
 use super::{Encoded, ImageError};
@@ -33,7 +32,7 @@ pub(super) fn reencode(
         MediaType::Gif => gif::reencode(bytes, census, rules, finish),
         MediaType::Png => png::reencode(bytes, census, finish),
         MediaType::Webp => webp::reencode(bytes, census, rules, finish),
-        _ => Err(undecodable("no animations in this format")),
+        _ => Err(ImageError::Failed(format!("no animations in {media}"))),
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
         return Err(Broken::Malformed("not a JPEG signature"));
     }
     let mut profile = Vec::new();
+    let mut scans = 0_usize;
     loop {
         match marker(&mut cursor)? {
             EOI => break,
@@ -31,6 +32,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
                 let content = cursor.take(content, "a segment")?;
                 segment(&mut census, &mut profile, code, content)?;
                 if code == SOS {
+                    scans += 1;
                     skip_entropy_coded(&mut cursor)?;
                 }
             }
@@ -39,6 +41,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     if census.width == 0 {
         return Err(Broken::Malformed("no frame header with a size"));
     }
+    census.many_scans |= scans > 1;
     census.icc = assemble(profile);
     census.note_tail(bytes, cursor.position);
     Ok(census)
@@ -109,7 +112,7 @@ fn frame_header(census: &mut Census, code: u8, content: &[u8]) -> Result<(), Bro
     }
     census.width = u32::from(u16::from_be_bytes([w1, w0]));
     census.height = u32::from(u16::from_be_bytes([h1, h0]));
-    census.progressive = matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE);
+    census.many_scans = matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE);
     Ok(())
 }
 

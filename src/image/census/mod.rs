@@ -33,8 +33,8 @@ pub(super) struct Census {
     pub orientation: u8,
     /// The colour profile, put together and inflated.
     pub icc: Option<Vec<u8>>,
-    /// A progressive JPEG: its decoder holds all coefficients at once.
-    pub progressive: bool,
+    /// A JPEG whose decoder has to hold all coefficients at once: progressive, or with a scan per channel.
+    pub many_scans: bool,
     pub removed: BTreeSet<Removed>,
 }
 
@@ -48,7 +48,7 @@ impl Default for Census {
             loops: None,
             orientation: 1,
             icc: None,
-            progressive: false,
+            many_scans: false,
             removed: BTreeSet::new(),
         }
     }

@@ -124,3 +124,22 @@ fn a_thumbnail_like_picture_behind_the_end_is_a_tail() {
 fn a_document_is_not_an_image() {
     assert!(matches!(sanitize(b"%PDF-", MediaType::Pdf, &ImageRules::default()), Err(ImageError::Failed(_))));
 }
+
+#[test]
+fn a_decoder_that_panics_refuses_the_image() {
+    let outcome = super::super::guarded(|| -> Result<(), ImageError> { panic!("a broken assumption") });
+    assert!(matches!(outcome, Err(ImageError::Refused(reasons)) if reasons[0].code == ReasonCode::Undecodable));
+}
+
+#[test]
+fn memory_grows_with_what_a_file_makes_us_hold() {
+    let rules = ImageRules::default();
+    let [(_, plain), ..] = samples();
+    let picture = textured(600, 600, Model::Rgb);
+    let mut progressive = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut progressive, 90);
+    encoder.set_progressive(true);
+    encoder.encode(&picture.data, 600, 600, jpeg_encoder::ColorType::Rgb).unwrap();
+    let needed = [&plain, &jpeg(&picture, &[]), &progressive].map(|file| memory_needed(file, MediaType::Jpeg, &rules));
+    assert!(needed.is_sorted() && needed[1] < needed[2], "{needed:?}");
+}

@@ -57,7 +57,7 @@ fn textured(width: u32, height: u32, model: Model) -> Raster {
     let mut state = 1_u32;
     for (index, value) in raster.data.iter_mut().enumerate() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        *value = u8::try_from((index as u32 / 7 + (state >> 27)) % 256).unwrap();
+        *value = u8::try_from((index / 7 + (state >> 27) as usize) % 256).unwrap();
     }
     raster
 }

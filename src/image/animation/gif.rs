@@ -13,6 +13,7 @@ use gif::{
 
 use super::canvas::{Canvas, Disposal, Patch};
 use super::changed_area;
+use super::palette::paletted;
 use crate::image::census::Census;
 use crate::image::decode::{check_size, undecodable};
 use crate::image::finish::Finish;
@@ -20,9 +21,6 @@ use crate::image::raster::{Area, Model, Raster};
 use crate::image::{Encoded, ImageError};
 use crate::policy::ImageRules;
 use crate::verdict::ReasonCode;
-
-/// Effort of the palette search, 1 (best) to 30 (fastest); 10 is the crate's own compromise.
-const QUANTIZER_SPEED: i32 = 10;
 
 pub(super) fn reencode(
     bytes: &[u8],
@@ -193,10 +191,19 @@ impl Writer<'_> {
             _ => Area { x: 0, y: 0, width: picture.width, height: picture.height },
         };
         let side = |value: u32| u16::try_from(value).map_err(|error| ImageError::failed("GIF side", error));
-        let mut pixels = picture.crop(area).data;
-        let mut frame = Frame::from_rgba_speed(side(area.width)?, side(area.height)?, &mut pixels, QUANTIZER_SPEED);
-        (frame.left, frame.top, frame.delay) = (side(area.x)?, side(area.y)?, delay);
-        frame.dispose = if clear { DisposalMethod::Background } else { DisposalMethod::Keep };
+        let found = paletted(picture.crop(area).data.as_chunks::<4>().0);
+        let frame = Frame {
+            delay,
+            left: side(area.x)?,
+            top: side(area.y)?,
+            width: side(area.width)?,
+            height: side(area.height)?,
+            dispose: if clear { DisposalMethod::Background } else { DisposalMethod::Keep },
+            transparent: found.transparent,
+            palette: Some(found.palette),
+            buffer: Cow::Owned(found.indices),
+            ..Frame::default()
+        };
         self.encoder.write_frame(&frame).map_err(encoding_error)?;
         self.shown = (!clear).then_some(picture);
         Ok(())

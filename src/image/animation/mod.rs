@@ -6,6 +6,7 @@
 
 mod canvas;
 mod gif;
+mod palette;
 mod png;
 mod webp;
 

@@ -12,7 +12,8 @@ fn samples() -> [(MediaType, Vec<u8>); 4] {
     let mut encoder = gif::Encoder::new(&mut gif, 24, 24, &[]).unwrap();
     encoder.set_repeat(gif::Repeat::Infinite).unwrap();
     for _ in 0..2 {
-        encoder.write_frame(&gif::Frame::from_rgb(24, 24, &picture.data)).unwrap();
+        let shades: Vec<u8> = (0..=u8::MAX).flat_map(|shade| [shade; 3]).collect();
+        encoder.write_frame(&gif::Frame::from_palette_pixels(24, 24, &picture.data[..576], shades, None)).unwrap();
     }
     drop(encoder);
     let mut webp = Vec::new();

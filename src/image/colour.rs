@@ -46,6 +46,7 @@ impl Colour {
         Some(Self { profile, space })
     }
 
+    /// The kind of image the profile belongs to.
     pub fn space(&self) -> Space {
         self.space
     }
@@ -89,6 +90,7 @@ fn changes_nothing(transform: &Arc<Transform8BitExecutor>, model: Model) -> bool
     transform.transform(&grid, &mut mapped).is_ok() && grid.iter().zip(&mapped).all(|(a, b)| a.abs_diff(*b) <= 1)
 }
 
+/// Converts batch by batch into the same memory: a second picture would double the peak.
 fn in_place(mut raster: Raster, transform: &Arc<Transform8BitExecutor>) -> Raster {
     let mut scratch = vec![0; BATCH * raster.model.channels()];
     for pixels in raster.data.chunks_mut(BATCH * raster.model.channels()) {
@@ -101,6 +103,7 @@ fn in_place(mut raster: Raster, transform: &Arc<Transform8BitExecutor>) -> Raste
     raster
 }
 
+/// Four inks become three colours, so this one needs a second picture.
 fn from_cmyk(raster: &Raster, transform: &Arc<Transform8BitExecutor>) -> Raster {
     let mut target = Raster::blank(raster.width, raster.height, Model::Rgb);
     for (inks, colours) in raster.data.chunks(BATCH * 4).zip(target.data.chunks_mut(BATCH * 3)) {

@@ -40,6 +40,7 @@ pub(super) fn still(
     }
 }
 
+/// Chroma is halved in both directions below quality 90, as cameras and the usual tools do.
 fn jpeg(raster: &Raster, rules: &ImageRules) -> Result<Vec<u8>, ImageError> {
     let colour = match raster.model {
         Model::Gray => JpegColor::Luma,
@@ -60,6 +61,7 @@ fn jpeg(raster: &Raster, rules: &ImageRules) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
+/// The encoder failed on pixels of our own making.
 pub(super) fn png_encoder_error(error: png::EncodingError) -> ImageError {
     ImageError::failed("PNG encoder", error)
 }
@@ -161,6 +163,7 @@ fn indices_within(rows: &[u8], line: usize, bits: usize, width: u32, colours: us
     })
 }
 
+/// VP8L in safe Rust: quick, but its files are up to twice as large as libwebp's slow ones.
 pub(super) fn lossless_webp(raster: &Raster) -> Result<Vec<u8>, ImageError> {
     let colour = match raster.model {
         Model::Gray => image_webp::ColorType::L8,
@@ -175,6 +178,7 @@ pub(super) fn lossless_webp(raster: &Raster) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
+/// VP8 by libwebp, the one encoder in C; the lengths it relies on are checked by its binding.
 pub(super) fn lossy_webp(raster: &Raster, rules: &ImageRules) -> Result<Vec<u8>, ImageError> {
     let layout = match raster.model {
         Model::Rgb => webp::PixelLayout::Rgb,

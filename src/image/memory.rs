@@ -14,10 +14,10 @@ const BASE: u64 = 24 << 20;
 #[must_use]
 pub fn memory_needed(bytes: &[u8], media: MediaType, rules: &ImageRules) -> u64 {
     let Ok(census) = Census::take(bytes, media) else { return BASE };
-    let pixels = census.pixels();
-    if pixels > rules.max_pixels || census.frames > rules.max_frames {
+    if super::check_limits(&census, rules).is_err() {
         return BASE;
     }
+    let pixels = census.pixels();
     // The box is square for the estimate: an orientation may still turn the picture.
     let side = rules.max_width.max(rules.max_height);
     let (width, height) = fit::inside((census.width, census.height), (side, side));

@@ -86,6 +86,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageEr
         .unwrap_or_else(|_| Err(ImageError::refused(ReasonCode::Undecodable, "the decoder gave up on this image")))
 }
 
+/// The pipeline, from the container to the facts.
 fn sanitize_unguarded(bytes: &[u8], media: MediaType, rules: &ImageRules) -> Result<Sanitized, ImageError> {
     let census = Census::take(bytes, media)?;
     check_limits(&census, rules)?;
@@ -97,6 +98,7 @@ fn sanitize_unguarded(bytes: &[u8], media: MediaType, rules: &ImageRules) -> Res
     let mut finish = Finish::new(&census, rules);
     encode::check_sides(output, finish.output_size())?;
 
+    // A GIF with one frame is an animation too: its encoder keeps the palette.
     let animated = output == media && (census.frames > 1 || media == MediaType::Gif);
     let encoded = if animated {
         animation::reencode(bytes, media, &census, rules, &mut finish)?
@@ -117,6 +119,7 @@ fn sanitize_unguarded(bytes: &[u8], media: MediaType, rules: &ImageRules) -> Res
     Ok(Sanitized { media: output, bytes: encoded.bytes, facts })
 }
 
+/// A still image, or the first frame of an animation as one.
 fn still(
     bytes: &[u8],
     media: MediaType,

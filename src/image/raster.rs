@@ -12,6 +12,7 @@ pub(super) enum Model {
 }
 
 impl Model {
+    /// Bytes of a pixel.
     pub fn channels(self) -> usize {
         match self {
             Self::Gray => 1,
@@ -21,6 +22,7 @@ impl Model {
         }
     }
 
+    /// Whether the last channel is opacity, straight (not multiplied into the colours).
     pub fn has_alpha(self) -> bool {
         matches!(self, Self::GrayAlpha | Self::Rgba)
     }
@@ -41,6 +43,7 @@ impl Raster {
         Self { width, height, model, data: vec![0; width as usize * height as usize * model.channels()] }
     }
 
+    /// Width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }

@@ -77,6 +77,7 @@ impl<'a> Source<'a> {
         Ok(Some(frame))
     }
 
+    /// The frame as pixels with its place; indices of nothing are transparent.
     fn patch(&self, frame: &Frame<'_>) -> Patch {
         let palette = frame.palette.as_ref().unwrap_or(&self.palette).as_chunks::<3>().0;
         let colour = |&index: &u8| match palette.get(usize::from(index)) {
@@ -125,6 +126,7 @@ fn clipped(frame: &Frame<'static>, (width, height): (u16, u16)) -> Frame<'static
     clipped
 }
 
+/// The frames as they are stored, compressed anew.
 fn recompressed(mut source: Source<'_>, census: &Census) -> Result<Encoded, ImageError> {
     let mut bytes = Vec::new();
     let palette = source.palette.clone();
@@ -138,6 +140,7 @@ fn recompressed(mut source: Source<'_>, census: &Census) -> Result<Encoded, Imag
     finished(bytes, frames)
 }
 
+/// The frames as they are seen, finished one by one.
 fn composed(mut source: Source<'_>, census: &Census, finish: &mut Finish) -> Result<Encoded, ImageError> {
     let mut bytes = Vec::new();
     let mut canvas = Canvas::new(census.width, census.height);
@@ -172,6 +175,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Takes the next picture and writes the one before it.
     fn push(&mut self, picture: Raster, delay: u16) -> Result<(), ImageError> {
         let uncovers = |held: &Raster| {
             let pixels = held.data.as_chunks::<4>().0.iter().zip(picture.data.as_chunks::<4>().0);
@@ -210,6 +214,7 @@ impl Writer<'_> {
     }
 }
 
+/// An encoder with the original's loop count.
 fn encoder<'a>(
     bytes: &'a mut Vec<u8>,
     (width, height): (u32, u32),

@@ -11,6 +11,8 @@ use crate::image::finish::Finish;
 use crate::image::raster::{Model, Raster};
 use crate::image::{Encoded, ImageError};
 
+/// Re-encodes every frame. A default image outside of the animation is left out: programs that cannot animate
+/// show the first frame instead.
 pub(super) fn reencode(bytes: &[u8], census: &Census, finish: &mut Finish) -> Result<Encoded, ImageError> {
     let mut reader = png_reader(bytes, census, png::Transformations::normalize_to_color8())?;
     // A default image without a frame control is for programs that cannot animate, and not a frame.

@@ -12,6 +12,7 @@ const XMP_EXTENSION: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
 const ICC: &[u8] = b"ICC_PROFILE\0";
 const PHOTOSHOP: &[u8] = b"Photoshop 3.0\0";
 
+/// Walks a JPEG from its start to its first end of image; what follows is a tail, second pictures included.
 pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     let mut census = Census::default();
     let mut cursor = Cursor::new(bytes);
@@ -69,6 +70,7 @@ fn skip_entropy_coded(cursor: &mut Cursor<'_>) -> Result<(), Broken> {
     cursor.take(length, "the image data").map(|_| ())
 }
 
+/// Notes what a segment is. Unknown ones vanish with the re-encoding and are nobody's metadata.
 fn segment<'a>(census: &mut Census, profile: &mut Vec<&'a [u8]>, code: u8, content: &'a [u8]) -> Result<(), Broken> {
     match code {
         0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) => frame_header(census, code, content)?,

@@ -104,6 +104,7 @@ impl Census {
         self.pixels().saturating_mul(u64::from(self.frames)).saturating_add(self.overhang)
     }
 
+    /// Notes a kind of metadata.
     fn found(&mut self, kind: Removed) {
         self.removed.insert(kind);
     }
@@ -135,6 +136,7 @@ impl<'a> Cursor<'a> {
         Self { rest: bytes, position: 0 }
     }
 
+    /// The next `length` bytes; `what` they belong to is named when they are not there.
     fn take(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], Broken> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(Broken::Truncated(what))?;
         self.rest = rest;

@@ -10,6 +10,7 @@ use crate::verdict::Removed;
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
+/// Walks a PNG chunk by chunk to IEND.
 pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     let mut census = Census::default();
     let mut cursor = Cursor::new(bytes);
@@ -38,6 +39,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     Ok(census)
 }
 
+/// The size. A second header is how two decoders are made to disagree.
 fn header(census: &mut Census, content: &[u8]) -> Result<(), Broken> {
     let [w3, w2, w1, w0, h3, h2, h1, h0, ..] = *content else {
         return Err(Broken::Malformed("a header without a size"));

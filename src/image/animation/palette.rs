@@ -6,6 +6,8 @@ use color_quant::NeuQuant;
 
 /// Pixels that the search for a palette looks at. More of them cost time and find nothing new.
 const SAMPLES: usize = 100_000;
+/// Pixels that it needs for a good answer; those of a smaller picture are shown to it again.
+const LESSONS: usize = 8_000;
 /// Bits per channel in which pixels count as one colour when they are given their place in the palette.
 const BITS: u8 = 6;
 
@@ -53,8 +55,9 @@ fn nearest(pixels: &[[u8; 4]]) -> Paletted {
     let opaque: Vec<u8> = pixels.iter().filter(|pixel| pixel[3] != 0).flatten().copied().collect();
     let transparent = (opaque.len() < pixels.len() * 4).then_some(u8::MAX);
     let colours = if transparent.is_some() { 255 } else { 256 };
-    let speed = i32::try_from(opaque.len() / 4 / SAMPLES).unwrap_or(30).clamp(1, 30);
-    let network = NeuQuant::new(speed, colours, &opaque);
+    let count = (opaque.len() / 4).max(1);
+    let speed = i32::try_from(count / SAMPLES).unwrap_or(30).clamp(1, 30);
+    let network = NeuQuant::new(speed, colours, &opaque.repeat((LESSONS / count).max(1)));
     let mut palette = network.color_map_rgb();
     palette.resize(256 * 3, 0);
 

@@ -46,6 +46,7 @@ impl Colour {
         Some(Self { profile, space })
     }
 
+    /// The kind of image the profile belongs to.
     pub fn space(&self) -> Space {
         self.space
     }
@@ -66,8 +67,9 @@ impl Colour {
             TransformOptions { rendering_intent: self.profile.rendering_intent, ..TransformOptions::default() };
         let srgb = ColorProfile::new_srgb();
         match self.profile.create_transform_8bit(source, &srgb, target, options) {
-            Ok(transform) if raster.model == Model::Cmyk => from_cmyk(raster, &transform),
+            Ok(transform) if raster.model == Model::Cmyk => from_cmyk(&raster, &transform),
             Ok(transform) if !changes_nothing(&transform, raster.model) => in_place(raster, &transform),
+            _ if raster.model == Model::Cmyk => without_profile(&raster),
             _ => raster,
         }
     }
@@ -88,6 +90,7 @@ fn changes_nothing(transform: &Arc<Transform8BitExecutor>, model: Model) -> bool
     transform.transform(&grid, &mut mapped).is_ok() && grid.iter().zip(&mapped).all(|(a, b)| a.abs_diff(*b) <= 1)
 }
 
+/// Converts batch by batch into the same memory: a second picture would double the peak.
 fn in_place(mut raster: Raster, transform: &Arc<Transform8BitExecutor>) -> Raster {
     let mut scratch = vec![0; BATCH * raster.model.channels()];
     for pixels in raster.data.chunks_mut(BATCH * raster.model.channels()) {
@@ -100,11 +103,12 @@ fn in_place(mut raster: Raster, transform: &Arc<Transform8BitExecutor>) -> Raste
     raster
 }
 
-fn from_cmyk(raster: Raster, transform: &Arc<Transform8BitExecutor>) -> Raster {
+/// Four inks become three colours, so this one needs a second picture.
+fn from_cmyk(raster: &Raster, transform: &Arc<Transform8BitExecutor>) -> Raster {
     let mut target = Raster::blank(raster.width, raster.height, Model::Rgb);
     for (inks, colours) in raster.data.chunks(BATCH * 4).zip(target.data.chunks_mut(BATCH * 3)) {
         if transform.transform(inks, colours).is_err() {
-            return without_profile(&raster);
+            return without_profile(raster);
         }
     }
     target

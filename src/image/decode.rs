@@ -147,6 +147,7 @@ fn png(bytes: &[u8], census: &Census) -> Result<Raster, ImageError> {
     Ok(raster)
 }
 
+/// What the reader's rows hold, after its transformations.
 pub(super) fn png_model(reader: &png::Reader<Cursor<&[u8]>>) -> Result<Model, ImageError> {
     match reader.output_color_type() {
         (png::ColorType::Grayscale, png::BitDepth::Eight) => Ok(Model::Gray),
@@ -157,6 +158,7 @@ pub(super) fn png_model(reader: &png::Reader<Cursor<&[u8]>>) -> Result<Model, Im
     }
 }
 
+/// Sorts a decoder's complaint: end of data, too much memory, or anything else.
 pub(super) fn png_error(error: png::DecodingError) -> ImageError {
     match error {
         png::DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -180,6 +182,7 @@ pub(super) fn webp_decoder<'a>(
     Ok(decoder)
 }
 
+/// The image; of an animation the first frame, composed.
 fn webp(bytes: &[u8], census: &Census) -> Result<Decoded, ImageError> {
     let mut decoder = webp_decoder(bytes, census)?;
     let model = if decoder.has_alpha() { Model::Rgba } else { Model::Rgb };

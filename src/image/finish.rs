@@ -23,6 +23,7 @@ pub(super) struct Finish {
 }
 
 impl Finish {
+    /// Plans the steps from the census alone, so that the output's size is known before anything is decoded.
     pub fn new(census: &Census, rules: &ImageRules) -> Self {
         let stored = (census.width, census.height);
         let orientation = census.orientation;
@@ -48,14 +49,17 @@ impl Finish {
         })
     }
 
+    /// The size of the output, as it is seen.
     pub fn output_size(&self) -> (u32, u32) {
         turned(self.fitted, self.orientation)
     }
 
+    /// The original size as it is seen, where it is not the output's.
     pub fn resized_from(&self) -> Option<(u32, u32)> {
         (self.fitted != self.stored).then(|| turned(self.stored, self.orientation))
     }
 
+    /// The orientation that had to be baked in, 2 to 8.
     pub fn orientation_applied(&self) -> Option<u8> {
         (self.orientation > 1).then_some(self.orientation)
     }
@@ -66,6 +70,7 @@ impl Finish {
     }
 }
 
+/// The sides in the other order where the orientation lays the picture on its side.
 fn turned((width, height): (u32, u32), orientation: u8) -> (u32, u32) {
     if orient::swaps_sides(orientation) { (height, width) } else { (width, height) }
 }

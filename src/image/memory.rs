@@ -14,10 +14,10 @@ const BASE: u64 = 24 << 20;
 #[must_use]
 pub fn memory_needed(bytes: &[u8], media: MediaType, rules: &ImageRules) -> u64 {
     let Ok(census) = Census::take(bytes, media) else { return BASE };
-    let pixels = census.pixels();
-    if pixels > rules.max_pixels || census.frames > rules.max_frames {
+    if super::check_limits(&census, rules).is_err() {
         return BASE;
     }
+    let pixels = census.pixels();
     // The box is square for the estimate: an orientation may still turn the picture.
     let side = rules.max_width.max(rules.max_height);
     let (width, height) = fit::inside((census.width, census.height), (side, side));
@@ -25,17 +25,18 @@ pub fn memory_needed(bytes: &[u8], media: MediaType, rules: &ImageRules) -> u64 
     // The bytes that are alive at once while one pixel is decoded, and while one pixel of the fitted picture
     // is resampled, turned and encoded.
     let (decoding, encoding) = match media {
-        // Three or four channels; a progressive one also has all coefficients, 16 bits each.
-        MediaType::Jpeg if census.progressive => (12, 24),
+        // Three or four channels, where need be with all coefficients of 16 bits.
+        MediaType::Jpeg if census.many_scans => (12, 24),
         MediaType::Jpeg => (4, 24),
-        MediaType::Png if census.frames == 1 => (4, 16),
+        // Four channels, and once more weighted by alpha for the resampling.
+        MediaType::Png if census.frames == 1 => (8, 16),
         // The bitstream's planes beside the pixels; libwebp has argb, planes and tokens.
         MediaType::Webp if census.frames == 1 => (8, 32),
-        // Patch, canvas, what it was before, and the copy that is finished.
-        _ => (16, 40),
+        // Patch, canvas, what it was before, the copy that is finished, and that one weighted by alpha.
+        _ => (24, 40),
     };
     // Resampling passes through a picture that is narrow already and still high.
     let between = u64::from(width) * u64::from(census.height) * 4;
     let jpeg = if rules.output == OutputFormat::Jpeg { fitted * 12 } else { 0 };
-    BASE + pixels * decoding + between + fitted * encoding + jpeg + bytes.len() as u64 * 2
+    BASE + pixels * decoding + census.overhang * 2 + between + fitted * encoding + jpeg + bytes.len() as u64 * 2
 }

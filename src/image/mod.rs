@@ -75,11 +75,18 @@ struct Encoded {
 /// [`ImageError::Refused`] when the image breaks a limit or cannot be decoded, a decoder's panic included;
 /// [`ImageError::Failed`] for trouble of our own.
 pub fn sanitize(bytes: &[u8], media: MediaType, rules: &ImageRules) -> Result<Sanitized, ImageError> {
-    // Nothing is shared with the closure's inside, so a panic leaves no broken state behind.
-    catch_unwind(AssertUnwindSafe(|| sanitize_unguarded(bytes, media, rules)))
+    guarded(|| sanitize_unguarded(bytes, media, rules))
+}
+
+/// Makes a panic a refusal. The decoders are memory-safe, so that a file which breaks their assumptions ends in
+/// a panic and not in something worse.
+fn guarded<T>(work: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    // Nothing is shared with the closure's inside: a panic leaves no broken state behind.
+    catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(ImageError::refused(ReasonCode::Undecodable, "the decoder gave up on this image")))
 }
 
+/// The pipeline, from the container to the facts.
 fn sanitize_unguarded(bytes: &[u8], media: MediaType, rules: &ImageRules) -> Result<Sanitized, ImageError> {
     let census = Census::take(bytes, media)?;
     check_limits(&census, rules)?;
@@ -91,6 +98,7 @@ fn sanitize_unguarded(bytes: &[u8], media: MediaType, rules: &ImageRules) -> Res
     let mut finish = Finish::new(&census, rules);
     encode::check_sides(output, finish.output_size())?;
 
+    // A GIF with one frame is an animation too: its encoder keeps the palette.
     let animated = output == media && (census.frames > 1 || media == MediaType::Gif);
     let encoded = if animated {
         animation::reencode(bytes, media, &census, rules, &mut finish)?
@@ -111,6 +119,7 @@ fn sanitize_unguarded(bytes: &[u8], media: MediaType, rules: &ImageRules) -> Res
     Ok(Sanitized { media: output, bytes: encoded.bytes, facts })
 }
 
+/// A still image, or the first frame of an animation as one.
 fn still(
     bytes: &[u8],
     media: MediaType,
@@ -120,10 +129,9 @@ fn still(
     finish: &mut Finish,
 ) -> Result<Encoded, ImageError> {
     // A palette halves a PNG or better; it survives where no pixel needs to change.
-    if output == MediaType::Png && media == MediaType::Png && finish.keeps_samples() {
-        if let Some(bytes) = encode::indexed_png(bytes, census)? {
-            return Ok(Encoded { bytes, frames: 1 });
-        }
+    let keeps_palette = media == MediaType::Png && output == media && finish.keeps_samples();
+    if keeps_palette && let Some(bytes) = encode::indexed_png(bytes, census)? {
+        return Ok(Encoded { bytes, frames: 1 });
     }
     let decoded = decode::still(bytes, media, census, rules)?;
     let raster = finish.apply(decoded.raster)?;

@@ -12,6 +12,7 @@ pub(super) enum Model {
 }
 
 impl Model {
+    /// Bytes of a pixel.
     pub fn channels(self) -> usize {
         match self {
             Self::Gray => 1,
@@ -21,6 +22,7 @@ impl Model {
         }
     }
 
+    /// Whether the last channel is opacity, straight (not multiplied into the colours).
     pub fn has_alpha(self) -> bool {
         matches!(self, Self::GrayAlpha | Self::Rgba)
     }
@@ -41,6 +43,7 @@ impl Raster {
         Self { width, height, model, data: vec![0; width as usize * height as usize * model.channels()] }
     }
 
+    /// Width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
@@ -74,12 +77,6 @@ impl Raster {
             data.extend(pixel[..channels].iter().map(|&value| over_white(value, alpha)));
         }
         Self { model, data, ..self }
-    }
-
-    /// Whether any pixel lets something shine through.
-    pub fn is_translucent(&self) -> bool {
-        let channels = self.model.channels();
-        self.model.has_alpha() && self.data.chunks_exact(channels).any(|pixel| pixel[channels - 1] != 255)
     }
 
     /// The part of the picture in `area`, which must lie inside.

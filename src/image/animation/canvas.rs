@@ -32,6 +32,7 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
+    /// An empty canvas. A GIF's background colour is ignored, as browsers do.
     pub fn new(width: u32, height: u32) -> Self {
         Self { shown: Raster::blank(width, height, Model::Rgba), due: None, before: None }
     }
@@ -52,6 +53,7 @@ impl Canvas {
         &self.shown
     }
 
+    /// Does what the last frame asked for at its end.
     fn dispose(&mut self) {
         match (self.due.take(), self.before.take()) {
             (Some((area, Disposal::Clear)), _) => self.rows(area).for_each(|row| row.fill(0)),
@@ -65,6 +67,7 @@ impl Canvas {
         }
     }
 
+    /// Puts the visible part of a patch on the canvas.
     fn lay(&mut self, patch: &Patch, area: Area) {
         let stride = patch.pixels.stride();
         for (row, source) in self.rows(area).zip(patch.pixels.data.chunks_exact(stride)) {
@@ -79,6 +82,7 @@ impl Canvas {
         }
     }
 
+    /// The rows of an area, which must lie inside.
     fn rows(&mut self, area: Area) -> impl Iterator<Item = &mut [u8]> {
         let stride = self.shown.stride();
         let (start, length) = (area.x as usize * 4, area.width as usize * 4);

@@ -13,6 +13,7 @@ use gif::{
 
 use super::canvas::{Canvas, Disposal, Patch};
 use super::changed_area;
+use super::palette::paletted;
 use crate::image::census::Census;
 use crate::image::decode::{check_size, undecodable};
 use crate::image::finish::Finish;
@@ -20,9 +21,6 @@ use crate::image::raster::{Area, Model, Raster};
 use crate::image::{Encoded, ImageError};
 use crate::policy::ImageRules;
 use crate::verdict::ReasonCode;
-
-/// Effort of the palette search, 1 (best) to 30 (fastest); 10 is the crate's own compromise.
-const QUANTIZER_SPEED: i32 = 10;
 
 pub(super) fn reencode(
     bytes: &[u8],
@@ -79,6 +77,7 @@ impl<'a> Source<'a> {
         Ok(Some(frame))
     }
 
+    /// The frame as pixels with its place; indices of nothing are transparent.
     fn patch(&self, frame: &Frame<'_>) -> Patch {
         let palette = frame.palette.as_ref().unwrap_or(&self.palette).as_chunks::<3>().0;
         let colour = |&index: &u8| match palette.get(usize::from(index)) {
@@ -127,6 +126,7 @@ fn clipped(frame: &Frame<'static>, (width, height): (u16, u16)) -> Frame<'static
     clipped
 }
 
+/// The frames as they are stored, compressed anew.
 fn recompressed(mut source: Source<'_>, census: &Census) -> Result<Encoded, ImageError> {
     let mut bytes = Vec::new();
     let palette = source.palette.clone();
@@ -140,6 +140,7 @@ fn recompressed(mut source: Source<'_>, census: &Census) -> Result<Encoded, Imag
     finished(bytes, frames)
 }
 
+/// The frames as they are seen, finished one by one.
 fn composed(mut source: Source<'_>, census: &Census, finish: &mut Finish) -> Result<Encoded, ImageError> {
     let mut bytes = Vec::new();
     let mut canvas = Canvas::new(census.width, census.height);
@@ -174,6 +175,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Takes the next picture and writes the one before it.
     fn push(&mut self, picture: Raster, delay: u16) -> Result<(), ImageError> {
         let uncovers = |held: &Raster| {
             let pixels = held.data.as_chunks::<4>().0.iter().zip(picture.data.as_chunks::<4>().0);
@@ -193,16 +195,26 @@ impl Writer<'_> {
             _ => Area { x: 0, y: 0, width: picture.width, height: picture.height },
         };
         let side = |value: u32| u16::try_from(value).map_err(|error| ImageError::failed("GIF side", error));
-        let mut pixels = picture.crop(area).data;
-        let mut frame = Frame::from_rgba_speed(side(area.width)?, side(area.height)?, &mut pixels, QUANTIZER_SPEED);
-        (frame.left, frame.top, frame.delay) = (side(area.x)?, side(area.y)?, delay);
-        frame.dispose = if clear { DisposalMethod::Background } else { DisposalMethod::Keep };
+        let found = paletted(picture.crop(area).data.as_chunks::<4>().0);
+        let frame = Frame {
+            delay,
+            left: side(area.x)?,
+            top: side(area.y)?,
+            width: side(area.width)?,
+            height: side(area.height)?,
+            dispose: if clear { DisposalMethod::Background } else { DisposalMethod::Keep },
+            transparent: found.transparent,
+            palette: Some(found.palette),
+            buffer: Cow::Owned(found.indices),
+            ..Frame::default()
+        };
         self.encoder.write_frame(&frame).map_err(encoding_error)?;
         self.shown = (!clear).then_some(picture);
         Ok(())
     }
 }
 
+/// An encoder with the original's loop count.
 fn encoder<'a>(
     bytes: &'a mut Vec<u8>,
     (width, height): (u32, u32),

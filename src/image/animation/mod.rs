@@ -6,11 +6,11 @@
 
 mod canvas;
 mod gif;
+mod palette;
 mod png;
 mod webp;
 
 use super::census::Census;
-use super::decode::undecodable;
 use super::finish::Finish;
 use super::raster::{Area, Raster};
 use super::{Encoded, ImageError};
@@ -18,6 +18,8 @@ use crate::media::MediaType;
 use crate::policy::ImageRules;
 
 pub(super) use gif::first_frame as gif_first_frame;
+#[cfg(test)]
+pub(super) use webp::of_frames as webp_of_frames;
 
 /// Re-encodes every frame of an animation in its own format.
 pub(super) fn reencode(
@@ -31,7 +33,7 @@ pub(super) fn reencode(
         MediaType::Gif => gif::reencode(bytes, census, rules, finish),
         MediaType::Png => png::reencode(bytes, census, finish),
         MediaType::Webp => webp::reencode(bytes, census, rules, finish),
-        _ => Err(undecodable("no animations in this format")),
+        _ => Err(ImageError::Failed(format!("no animations in {media}"))),
     }
 }
 

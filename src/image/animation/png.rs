@@ -6,11 +6,13 @@ use super::canvas::{Canvas, Disposal, Patch};
 use super::changed_area;
 use crate::image::census::Census;
 use crate::image::decode::{png_error, png_model, png_reader, undecodable};
-use crate::image::encode::{png_encoder, png_encoder_error};
+use crate::image::encode::{Effort, png_encoder, png_encoder_error};
 use crate::image::finish::Finish;
 use crate::image::raster::{Model, Raster};
 use crate::image::{Encoded, ImageError};
 
+/// Re-encodes every frame. A default image outside of the animation is left out: programs that cannot animate
+/// show the first frame instead.
 pub(super) fn reencode(bytes: &[u8], census: &Census, finish: &mut Finish) -> Result<Encoded, ImageError> {
     let mut reader = png_reader(bytes, census, png::Transformations::normalize_to_color8())?;
     // A default image without a frame control is for programs that cannot animate, and not a frame.
@@ -19,7 +21,7 @@ pub(super) fn reencode(bytes: &[u8], census: &Census, finish: &mut Finish) -> Re
     }
     let mut canvas = Canvas::new(census.width, census.height);
     let mut output = Vec::new();
-    let mut encoder = png_encoder(&mut output, finish.output_size(), Model::Rgba);
+    let mut encoder = png_encoder(&mut output, finish.output_size(), Model::Rgba, Effort::Thorough);
     encoder.set_animated(census.frames, census.loops.unwrap_or(0)).map_err(png_encoder_error)?;
     let mut writer = encoder.write_header().map_err(png_encoder_error)?;
 

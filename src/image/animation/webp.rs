@@ -16,6 +16,7 @@ const ALPHA: u8 = 0x10;
 /// The ANMF flag that makes a frame replace what was there, transparency included.
 const DO_NOT_BLEND: u8 = 0x02;
 
+/// Re-encodes every frame, lossy where any frame of the original is.
 pub(super) fn reencode(
     bytes: &[u8],
     census: &Census,
@@ -53,6 +54,7 @@ fn even_corner(area: Area) -> Area {
 struct Container(Vec<u8>);
 
 impl Container {
+    /// The headers. Whether any frame is transparent is the canvas's business: the flag is for all of them.
     fn new((width, height): (u32, u32), alpha: bool, loops: u32) -> Self {
         let mut file = Self(b"RIFF\0\0\0\0WEBP".to_vec());
         let mut header = vec![ANIMATION | if alpha { ALPHA } else { 0 }, 0, 0, 0];
@@ -81,6 +83,7 @@ impl Container {
         Ok(())
     }
 
+    /// Appends a chunk, padded to an even length.
     fn chunk(&mut self, name: [u8; 4], content: &[u8]) {
         self.0.extend(name);
         self.0.extend(u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -90,6 +93,7 @@ impl Container {
         }
     }
 
+    /// Fills in the container's length.
     fn finish(mut self) -> Result<Vec<u8>, ImageError> {
         let size = u32::try_from(self.0.len() - 8).map_err(|error| ImageError::failed("WebP size", error))?;
         self.0[4..8].copy_from_slice(&size.to_le_bytes());
@@ -116,4 +120,18 @@ fn picture_chunks(still: &[u8]) -> Vec<u8> {
 fn u24(value: u32) -> [u8; 3] {
     let [low, middle, high, _] = value.to_le_bytes();
     [low, middle, high]
+}
+
+/// An animation for tests: frames of those sizes and milliseconds on a canvas of 42 x 20.
+#[cfg(test)]
+pub(in crate::image) fn of_frames(frames: &[(u32, u32, u32)], loops: u32, lossy: bool) -> Vec<u8> {
+    let mut file = Container::new((42, 20), true, loops);
+    for &(width, height, delay) in frames {
+        let shade = u8::try_from(width * 3).unwrap_or(0);
+        let data = [shade, 0, 255 - shade, 200].repeat((width * height) as usize);
+        let picture = Raster { width, height, model: Model::Rgba, data };
+        let still = if lossy { lossy_webp(&picture, &ImageRules::default()) } else { lossless_webp(&picture) };
+        file.push(Area { x: 0, y: 0, width, height }, delay, &still.unwrap()).unwrap();
+    }
+    file.finish().unwrap()
 }

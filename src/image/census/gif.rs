@@ -3,6 +3,7 @@
 use super::{Broken, Census, Cursor};
 use crate::verdict::Removed;
 
+/// Walks a GIF block by block to its trailer.
 pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     let mut census = Census { frames: 0, ..Census::default() };
     let mut cursor = Cursor::new(bytes);
@@ -40,6 +41,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     Ok(census)
 }
 
+/// Skips a colour table, if the flags announce one.
 fn colour_table(cursor: &mut Cursor<'_>, flags: u8) -> Result<(), Broken> {
     if flags & 0x80 != 0 {
         cursor.take(3 * (2 << (flags & 7)), "a colour table")?;
@@ -47,6 +49,7 @@ fn colour_table(cursor: &mut Cursor<'_>, flags: u8) -> Result<(), Broken> {
     Ok(())
 }
 
+/// Visits the parts of a block's data, each of at most 255 bytes, to the empty one that ends them.
 fn sub_blocks<'a>(cursor: &mut Cursor<'a>, mut visit: impl FnMut(&'a [u8])) -> Result<(), Broken> {
     const WHAT: &str = "a block's data";
     loop {

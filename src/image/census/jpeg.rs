@@ -12,6 +12,7 @@ const XMP_EXTENSION: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
 const ICC: &[u8] = b"ICC_PROFILE\0";
 const PHOTOSHOP: &[u8] = b"Photoshop 3.0\0";
 
+/// Walks a JPEG from its start to its first end of image; what follows is a tail, second pictures included.
 pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     let mut census = Census::default();
     let mut cursor = Cursor::new(bytes);
@@ -19,6 +20,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
         return Err(Broken::Malformed("not a JPEG signature"));
     }
     let mut profile = Vec::new();
+    let mut scans = 0_usize;
     loop {
         match marker(&mut cursor)? {
             EOI => break,
@@ -31,6 +33,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
                 let content = cursor.take(content, "a segment")?;
                 segment(&mut census, &mut profile, code, content)?;
                 if code == SOS {
+                    scans += 1;
                     skip_entropy_coded(&mut cursor)?;
                 }
             }
@@ -39,6 +42,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     if census.width == 0 {
         return Err(Broken::Malformed("no frame header with a size"));
     }
+    census.many_scans |= scans > 1;
     census.icc = assemble(profile);
     census.note_tail(bytes, cursor.position);
     Ok(census)
@@ -66,6 +70,10 @@ fn skip_entropy_coded(cursor: &mut Cursor<'_>) -> Result<(), Broken> {
     cursor.take(length, "the image data").map(|_| ())
 }
 
+<<<<<<< HEAD
+=======
+/// Notes what a segment is. Unknown ones vanish with the re-encoding and are nobody's metadata.
+>>>>>>> image
 fn segment<'a>(census: &mut Census, profile: &mut Vec<&'a [u8]>, code: u8, content: &'a [u8]) -> Result<(), Broken> {
     match code {
         0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) => frame_header(census, code, content)?,
@@ -109,7 +117,7 @@ fn frame_header(census: &mut Census, code: u8, content: &[u8]) -> Result<(), Bro
     }
     census.width = u32::from(u16::from_be_bytes([w1, w0]));
     census.height = u32::from(u16::from_be_bytes([h1, h0]));
-    census.progressive = matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE);
+    census.many_scans = matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE);
     Ok(())
 }
 

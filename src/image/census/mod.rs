@@ -33,8 +33,8 @@ pub(super) struct Census {
     pub orientation: u8,
     /// The colour profile, put together and inflated.
     pub icc: Option<Vec<u8>>,
-    /// A progressive JPEG: its decoder holds all coefficients at once.
-    pub progressive: bool,
+    /// A JPEG whose decoder has to hold all coefficients at once: progressive, or with a scan per channel.
+    pub many_scans: bool,
     pub removed: BTreeSet<Removed>,
 }
 
@@ -48,7 +48,7 @@ impl Default for Census {
             loops: None,
             orientation: 1,
             icc: None,
-            progressive: false,
+            many_scans: false,
             removed: BTreeSet::new(),
         }
     }
@@ -104,6 +104,7 @@ impl Census {
         self.pixels().saturating_mul(u64::from(self.frames)).saturating_add(self.overhang)
     }
 
+    /// Notes a kind of metadata.
     fn found(&mut self, kind: Removed) {
         self.removed.insert(kind);
     }
@@ -135,6 +136,7 @@ impl<'a> Cursor<'a> {
         Self { rest: bytes, position: 0 }
     }
 
+    /// The next `length` bytes; `what` they belong to is named when they are not there.
     fn take(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], Broken> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(Broken::Truncated(what))?;
         self.rest = rest;

@@ -10,6 +10,7 @@ use crate::verdict::Removed;
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
+/// Walks a PNG chunk by chunk to IEND.
 pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     let mut census = Census::default();
     let mut cursor = Cursor::new(bytes);
@@ -24,9 +25,13 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
         cursor.take(4, "a chunk's checksum")?;
         match &name {
             b"IHDR" => header(&mut census, content)?,
+<<<<<<< HEAD
             b"acTL" => {
                 census.loops = content.get(4..8).and_then(|plays| plays.first_chunk()).map(|p| u32::from_be_bytes(*p))
             }
+=======
+            b"acTL" => animation_control(&mut census, content)?,
+>>>>>>> image
             b"fcTL" => frame_controls += 1,
             b"IEND" => break,
             _ => metadata(&mut census, name, content),
@@ -40,6 +45,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     Ok(census)
 }
 
+/// The size. A second header is how two decoders are made to disagree.
 fn header(census: &mut Census, content: &[u8]) -> Result<(), Broken> {
     let [w3, w2, w1, w0, h3, h2, h1, h0, ..] = *content else {
         return Err(Broken::Malformed("a header without a size"));
@@ -49,6 +55,13 @@ fn header(census: &mut Census, content: &[u8]) -> Result<(), Broken> {
     }
     census.width = u32::from_be_bytes([w3, w2, w1, w0]);
     census.height = u32::from_be_bytes([h3, h2, h1, h0]);
+    Ok(())
+}
+
+/// Number of frames, number of plays. The frames are counted by their own chunks: this number may lie.
+fn animation_control(census: &mut Census, content: &[u8]) -> Result<(), Broken> {
+    let [_, _, _, _, p3, p2, p1, p0] = *content else { return Err(Broken::Malformed("an animation without a count")) };
+    census.loops = Some(u32::from_be_bytes([p3, p2, p1, p0]));
     Ok(())
 }
 

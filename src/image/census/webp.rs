@@ -6,6 +6,7 @@ use crate::verdict::Removed;
 /// Sides of VP8 and VP8L bitstreams have 14 bits.
 const SIDE: u32 = 0x3FFF;
 
+/// Walks a WebP chunk by chunk to the end of its container.
 pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     let mut census = Census::default();
     let mut outer = Cursor::new(bytes);
@@ -64,6 +65,7 @@ fn u24(low: u8, middle: u8, high: u8) -> u32 {
     u32::from_le_bytes([low, middle, high, 0])
 }
 
+/// The size in the first bytes of a picture, for containers without a VP8X chunk.
 fn bitstream_size(name: [u8; 4], content: &[u8]) -> Result<(u32, u32), Broken> {
     match (&name, content) {
         (b"VP8 ", [_, _, _, 0x9D, 0x01, 0x2A, w0, w1, h0, h1, ..]) => {

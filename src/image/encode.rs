@@ -66,9 +66,6 @@ pub(super) fn png_encoder_error(error: png::EncodingError) -> ImageError {
     ImageError::failed("PNG encoder", error)
 }
 
-<<<<<<< HEAD
-/// A PNG encoder at the settings that measured best: the next level costs ten times as much for larger files.
-=======
 /// How hard a PNG is compressed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Effort {
@@ -79,15 +76,11 @@ pub(super) enum Effort {
 }
 
 /// A PNG encoder for 8-bit samples.
->>>>>>> image
 pub(super) fn png_encoder(
     bytes: &mut Vec<u8>,
     (width, height): (u32, u32),
     model: Model,
-<<<<<<< HEAD
-=======
     effort: Effort,
->>>>>>> image
 ) -> png::Encoder<'_, &mut Vec<u8>> {
     let mut encoder = png::Encoder::new(bytes, width, height);
     encoder.set_color(match model {

@@ -70,10 +70,7 @@ fn skip_entropy_coded(cursor: &mut Cursor<'_>) -> Result<(), Broken> {
     cursor.take(length, "the image data").map(|_| ())
 }
 
-<<<<<<< HEAD
-=======
 /// Notes what a segment is. Unknown ones vanish with the re-encoding and are nobody's metadata.
->>>>>>> image
 fn segment<'a>(census: &mut Census, profile: &mut Vec<&'a [u8]>, code: u8, content: &'a [u8]) -> Result<(), Broken> {
     match code {
         0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) => frame_header(census, code, content)?,

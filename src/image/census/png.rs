@@ -25,13 +25,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
         cursor.take(4, "a chunk's checksum")?;
         match &name {
             b"IHDR" => header(&mut census, content)?,
-<<<<<<< HEAD
-            b"acTL" => {
-                census.loops = content.get(4..8).and_then(|plays| plays.first_chunk()).map(|p| u32::from_be_bytes(*p))
-            }
-=======
             b"acTL" => animation_control(&mut census, content)?,
->>>>>>> image
             b"fcTL" => frame_controls += 1,
             b"IEND" => break,
             _ => metadata(&mut census, name, content),

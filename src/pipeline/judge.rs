@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::identify::{identify, panicked, unreadable};
+use super::identify::{Identity, identify, memory_to_identify, panicked, unreadable};
 use super::{Budget, millis, sanitize};
 use crate::fault::Fault;
-use crate::media::Examination;
 use crate::policy::Policy;
 use crate::scanner::Engines;
 use crate::stage::{Fetched, Halt, Rejection, Sanitized};
@@ -36,10 +35,11 @@ impl Judge {
     /// Our own trouble: an engine without an answer, a step that broke.
     pub async fn judge(&self, file: Fetched, policy: &Arc<Policy>, timings: &mut Timings) -> Result<Judgement, Fault> {
         let (identified, scanned) = tokio::join!(self.identify(&file, policy), self.scan(&file));
-        let (examination, identify) = identified?;
+        let (identity, identify) = identified?;
         let (answers, scan) = scanned?;
         (timings.identify, timings.scan) = (identify, scan);
 
+        let Identity { examination, memory_to_sanitize } = identity;
         let trailing = examination.trailing;
         let scanned = match file.identified(examination).scanned(&answers) {
             Ok(scanned) => scanned,
@@ -47,7 +47,8 @@ impl Judge {
             Err(Halt::Fault(fault)) => return Err(fault),
         };
         let started = Instant::now();
-        let judgement = sanitize::sanitize(scanned, trailing, policy, &self.budget).await;
+        let memory = self.budget.reserve(memory_to_sanitize).await;
+        let judgement = sanitize::sanitize(scanned, trailing, policy, memory).await;
         timings.sanitize = millis(started);
         self.metrics.took(Stage::Sanitize, started.elapsed());
         match judgement {
@@ -57,17 +58,18 @@ impl Judge {
         }
     }
 
-    async fn identify(&self, file: &Fetched, policy: &Arc<Policy>) -> Result<(Examination, u64), Fault> {
+    async fn identify(&self, file: &Fetched, policy: &Arc<Policy>) -> Result<(Identity, u64), Fault> {
         let started = Instant::now();
-        let memory = self.budget.reserve(file.snapshot().len()).await;
+        let start = file.snapshot().chunk(0).await.map_err(|e| unreadable(Stage::Identify, &e))?;
+        let memory = self.budget.reserve(memory_to_identify(&start, file.snapshot().len(), policy)).await;
         let (snapshot, facts, policy) = (file.snapshot().clone(), file.facts().clone(), Arc::clone(policy));
-        let examination = tokio::task::spawn_blocking(move || {
+        let identity = tokio::task::spawn_blocking(move || {
             let _memory = memory;
             snapshot.load().map(|bytes| identify(&bytes, &facts, &policy))
         });
-        let examination = examination.await.map_err(|e| panicked(Stage::Identify, &e))?;
-        let examination = examination.map_err(|e| unreadable(Stage::Identify, &e))?;
-        Ok((examination, self.timed(Stage::Identify, started)))
+        let identity = identity.await.map_err(|e| panicked(Stage::Identify, &e))?;
+        let identity = identity.map_err(|e| unreadable(Stage::Identify, &e))?;
+        Ok((identity, self.timed(Stage::Identify, started)))
     }
 
     async fn scan(&self, file: &Fetched) -> Result<(crate::scanner::Answers, u64), Fault> {

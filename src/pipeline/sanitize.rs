@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Budget;
+use super::budget::Reservation;
 use super::identify::{panicked, unreadable};
 use crate::fault::{Fault, FaultCode};
 use crate::image::{self, ImageError};
@@ -16,19 +16,19 @@ use crate::policy::{ImageRules, Policy};
 use crate::stage::{Halt, Sanitized, Scanned};
 use crate::verdict::{Removed, Stage};
 
-/// Makes the safe form. `trailing` says that identification found bytes behind the end of the image.
+/// Makes the safe form. `trailing` says that identification found bytes behind the end of the image; `memory` is
+/// what the work may use.
 pub(super) async fn sanitize(
     file: Scanned,
     trailing: bool,
     policy: &Arc<Policy>,
-    budget: &Budget,
+    memory: Reservation,
 ) -> Result<Sanitized, Halt> {
     if !file.media().is_image() {
         return Ok(file.passed_through());
     }
     let media = file.media();
     let bytes = load(&file).await?;
-    let memory = budget.reserve(image::memory_needed(&bytes, media, &policy.image)).await;
     let rules = Arc::clone(policy);
     let made = tokio::task::spawn_blocking(move || {
         let _memory = memory;

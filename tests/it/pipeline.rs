@@ -66,6 +66,7 @@ async fn check_objects(world: &World, key: &str, record: &Value) {
         let bytes = world.get("clean", key).await;
         assert_eq!(Some(sha256(&bytes).as_str()), record["output"]["sha256"].as_str(), "{key}");
         assert_eq!(head.version_id(), record["output"]["version_id"].as_str());
+        check_picture(key, &bytes, record);
     } else {
         assert_eq!(head.content_type(), Some("application/octet-stream"));
         assert_eq!(head.content_disposition(), Some("attachment"));
@@ -73,6 +74,20 @@ async fn check_objects(world: &World, key: &str, record: &Value) {
     }
     let stored = world.get("ledger", &format!("verdicts/{}.json", record["source_id"].as_str().expect("an id"))).await;
     assert_eq!(serde_json::from_slice::<Value>(&stored).expect("JSON"), *record, "the event carries the stored record");
+}
+
+/// Decoders that are not ours open a sanitized image, see the size that the record tells, and find no metadata.
+fn check_picture(key: &str, bytes: &[u8], record: &Value) {
+    use image::ImageDecoder;
+    let Some(width) = record["sanitized"]["width"].as_u64() else { return };
+    let reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().expect("a known format");
+    let mut decoder = reader.into_decoder().unwrap_or_else(|e| panic!("{key}: {e}"));
+    let (decoded_width, decoded_height) = decoder.dimensions();
+    assert_eq!((u64::from(decoded_width), Some(u64::from(decoded_height))), (width, record["sanitized"]["height"].as_u64()));
+    assert!(width <= 2000 && decoded_height <= 2000, "{key}");
+    assert_eq!(decoder.exif_metadata().ok().flatten(), None, "{key}");
+    assert_eq!(decoder.xmp_metadata().ok().flatten(), None, "{key}");
+    image::DynamicImage::from_decoder(decoder).unwrap_or_else(|e| panic!("{key}: {e}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,185 +1,207 @@
-//! The whole identification of a file: magic, structure, and whether name and declared type agree.
+//! The examination: which type the bytes prove to be, and everything that speaks against them.
 //!
-//! `infer` makes the first guess. It decides nothing: it calls 14 % of good DOCX files ZIP archives and takes four
-//! of a PNG's eight magic bytes for a PNG. Which walker runs is decided by the full magic, what the file is by the
-//! walker, and all findings are reported, not only the first.
+//! The magic guess only picks the walker. The walker decides: it reads the structure to its end, and whatever
+//! is unclear is a finding. Claims are compared with what the content proved to be, never the other way round.
 
-use super::findings::Findings;
-use super::{ImageFacts, MediaType, doc, docx, gif, jpeg, names, pdf, png, tail, webp};
+use std::borrow::Cow;
+
+use super::findings::{Findings, Walk, malformed};
+use super::image_facts::Canvas;
+use super::{MediaType, bytes, doc, docx, gif, jpeg, names, pdf, png, webp};
 use crate::policy::{Policy, Trailing};
-use crate::text;
-use crate::verdict::{Reason, ReasonCode, ranked};
+use crate::verdict::{Reason, ReasonCode};
 
-/// What the uploader says about the bytes.
+/// What the uploader claims about the bytes. None of it is believed.
 #[derive(Debug, Clone, Copy)]
 pub struct Claims<'a> {
     /// The last segment of the key, or the name of a local file.
     pub key_name: &'a str,
-    /// The whole key; `None` for what lies under no key.
+    /// The whole key: empty and relative segments make it unsafe. `None` for what lies under no key.
     pub key: Option<&'a str>,
-    /// The name under which it was uploaded, where the event tells.
+    /// The name the uploader's file had, if the event says so.
     pub filename: Option<&'a str>,
-    /// Declared types, in lower case and without parameters; each must agree.
+    /// The event's type and the object's `Content-Type`. Each must agree with the content;
+    /// `application/octet-stream` and `binary/octet-stream` claim nothing.
     pub declared: &'a [&'a str],
 }
 
-/// What the bytes are, and everything that speaks against them.
-#[derive(Debug)]
+/// What the bytes proved to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examination {
-    /// The type whose structure the file has; `None` for one that is none of ours.
+    /// The type whose magic the content has, also where its structure is refused.
     pub detected: Option<MediaType>,
-    /// In the order of precedence.
+    /// Everything found, most important first. Empty: nothing speaks against the file.
     pub reasons: Vec<Reason>,
-    /// Bytes follow the end of an image; encoding anew drops them.
+    /// Bytes behind the end of an image, which re-encoding drops.
     pub trailing: bool,
 }
 
-/// Declared types that claim nothing: absent, or what clients and S3 send when they do not know.
-const NO_CLAIM: [&str; 3] = ["", "application/octet-stream", "binary/octet-stream"];
-
-/// Examines a file. Total: every input has an answer, in time and memory that the policy bounds.
+/// Examines a whole upload. Total: any bytes give an answer, in time linear in the file and in what the
+/// policy's limits let it inflate; memory follows those limits and the file, never a number read from it.
 #[must_use]
 pub fn examine(bytes: &[u8], claims: &Claims<'_>, policy: &Policy) -> Examination {
-    let mut found = Findings::default();
-    let detected = detect(bytes, &mut found);
-    if let Some(media) = detected {
-        let walked = walk(bytes, media, policy);
-        found.trailing = walked.trailing;
-        found.reasons.extend(walked.reasons);
-        if !policy.types.contains(&media) {
-            found.add(ReasonCode::TypeNotAllowed, format!("{} is not on the policy's list", media.name()));
-        }
-        agree(media, claims, &mut found);
-    }
-    for name in [Some(claims.key_name), claims.filename].into_iter().flatten() {
-        names::judge(name, &mut found);
-    }
-    if let Some(key) = claims.key {
-        names::judge_key(key, &mut found);
-    }
-    found.reasons.retain(|r| !policy.active_content.allows(r.code));
-    if found.trailing && policy.image.trailing == Trailing::Reject {
-        found.add(ReasonCode::TrailingData, "bytes follow the end of the image");
-    }
-    Examination { detected, reasons: ranked(found.reasons), trailing: found.trailing }
-}
-
-/// The type that the magic bytes name. What is known but none of ours is `type_not_allowed`, the rest
-/// `unrecognized`.
-fn detect(bytes: &[u8], found: &mut Findings) -> Option<MediaType> {
-    let guess = infer::get(bytes).map(|t| t.mime_type());
-    let media = match bytes {
-        [0xFF, 0xD8, 0xFF, ..] => Some(MediaType::Jpeg),
-        b if b.starts_with(b"\x89PNG\r\n\x1A\n") => Some(MediaType::Png),
-        b if b.starts_with(b"GIF87a") || b.starts_with(b"GIF89a") => Some(MediaType::Gif),
-        b if b.starts_with(b"RIFF") && b.get(8..12) == Some(b"WEBP") => Some(MediaType::Webp),
-        b if is_pdf(b) => Some(MediaType::Pdf),
-        b if b.starts_with(b"PK\x03\x04") && docx::is_word_package(b) => Some(MediaType::Docx),
-        b if b.starts_with(b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1") => compound_file(b, found),
-        _ => None,
+    let mut findings = Findings::default();
+    let mut trailing = false;
+    let content = if bytes.is_empty() {
+        findings.add(ReasonCode::Empty, "no bytes");
+        Content::Unknown
+    } else {
+        content(bytes)
     };
-    if media.is_none() && found.reasons.is_empty() {
-        match guess.or_else(|| textual(bytes)) {
-            // A few of the magic bytes are right and the rest is not.
-            Some(mime) if MediaType::ALL.iter().any(|m| m.mime() == mime) => {
-                found.add(ReasonCode::Malformed, format!("it begins almost like {mime}"));
+    let detected = match &content {
+        Content::Ours(media) if media.is_image() => {
+            trailing = image(*media, bytes, policy, &mut findings);
+            Some(*media)
+        }
+        Content::Ours(media) => document(*media, bytes, policy, &mut findings),
+        Content::Foreign(name) => {
+            findings.add(ReasonCode::TypeNotAllowed, format!("looks like {name}"));
+            None
+        }
+        Content::Nearly(name, why) => {
+            findings.add(ReasonCode::Malformed, format!("looks like {name}, but {why}"));
+            None
+        }
+        Content::Unknown => {
+            if !bytes.is_empty() {
+                findings.add(ReasonCode::Unrecognized, "the first bytes are those of no known type");
             }
-            Some(mime) => found.add(ReasonCode::TypeNotAllowed, format!("it looks like {mime}")),
-            None => found.add(ReasonCode::Unrecognized, "no known file type begins like this"),
-        }
-    }
-    media
-}
-
-/// Readers take the header anywhere in the first kilobyte; what stands before it is the walker's business.
-fn is_pdf(bytes: &[u8]) -> bool {
-    let start = bytes.get(..bytes.len().min(1024)).unwrap_or_default();
-    memchr::memmem::find(start, b"%PDF-").is_some()
-}
-
-/// Word documents are compound files, and so are spreadsheets, installers and encrypted packages.
-fn compound_file(bytes: &[u8], found: &mut Findings) -> Option<MediaType> {
-    match doc::kind(bytes) {
-        Some(doc::Kind::Word97) | None => Some(MediaType::Doc),
-        Some(doc::Kind::EncryptedPackage) => {
-            found.add(ReasonCode::Encrypted, "an Office document with a password");
             None
         }
-        Some(doc::Kind::OtherOffice) => {
-            found.add(ReasonCode::TypeNotAllowed, "an Office file that is not a Word document");
-            None
-        }
-        Some(doc::Kind::Other) => {
-            found.add(ReasonCode::TypeNotAllowed, "a compound file without a Word document");
-            None
-        }
-    }
-}
-
-/// Text formats have no magic bytes; these are worth a name in the explanation.
-fn textual(bytes: &[u8]) -> Option<&'static str> {
-    let start = bytes.get(..bytes.len().min(512)).unwrap_or_default();
-    let start = String::from_utf8_lossy(start).trim_start_matches(['\u{FEFF}', ' ', '\t', '\r', '\n']).to_lowercase();
-    let begins = |words: &[&str]| words.iter().any(|w| start.starts_with(w));
-    match () {
-        () if begins(&["<svg"]) || (begins(&["<?xml"]) && start.contains("<svg")) => Some("image/svg+xml"),
-        () if begins(&["<!doctype html", "<html", "<script", "<body", "<head"]) => Some("text/html"),
-        () if begins(&["<?php"]) => Some("a PHP script"),
-        () if begins(&["<?xml"]) => Some("text/xml"),
-        () if begins(&["{\\rtf"]) => Some("application/rtf"),
-        () if begins(&["#!"]) => Some("a script"),
-        () if begins(&["mime-version:", "from:", "return-path:"]) => Some("message/rfc822"),
-        () => None,
-    }
-}
-
-fn walk(bytes: &[u8], media: MediaType, policy: &Policy) -> Findings {
-    let (mut findings, image) = match media {
-        MediaType::Jpeg => jpeg::walk(bytes),
-        MediaType::Png => png::walk(bytes),
-        MediaType::Gif => gif::walk(bytes),
-        MediaType::Webp => webp::walk(bytes),
-        MediaType::Pdf => return pdf::walk(bytes, &policy.documents),
-        MediaType::Doc => return doc::walk(bytes, &policy.documents),
-        MediaType::Docx => return docx::walk(bytes, &policy.documents),
     };
-    size(&image, policy, &mut findings);
-    tail::judge_head(bytes, "the image", &mut findings);
-    findings
+    if let Some(media) = detected.filter(|media| !policy.types.contains(media)) {
+        findings.add(ReasonCode::TypeNotAllowed, format!("{} is not on the allow list", media.mime()));
+    }
+    agree(detected, &content, claims, &mut findings);
+    Examination { detected, reasons: findings.finish(policy), trailing }
 }
 
-/// Pixels and frames, from the headers, before any decoder sees them.
-fn size(image: &ImageFacts, policy: &Policy, findings: &mut Findings) {
-    let ImageFacts { width, height, frames } = *image;
-    let (pixels, rules) = (u64::from(width) * u64::from(height), &policy.image);
-    if pixels > rules.max_pixels {
-        let detail = format!("{width} x {height} pixels where the policy allows {} in all", rules.max_pixels);
-        findings.add(ReasonCode::ImageTooLarge, detail);
+/// What the first bytes say.
+enum Content {
+    /// The magic of one of our types; its walker decides.
+    Ours(MediaType),
+    /// A known type that Airlock does not accept.
+    Foreign(&'static str),
+    /// The guess named one of our types whose full magic is not there.
+    Nearly(&'static str, &'static str),
+    Unknown,
+}
+
+fn content(bytes: &[u8]) -> Content {
+    let guess = infer::get(bytes).map(|kind| kind.mime_type());
+    if let Some(media) = magic(bytes) {
+        return Content::Ours(media);
     }
-    if frames > rules.max_frames || pixels.saturating_mul(frames.into()) > rules.max_total_pixels {
-        let detail = format!(
-            "{frames} frames of {width} x {height} pixels where the policy allows {} frames and {} pixels in all",
-            rules.max_frames, rules.max_total_pixels
-        );
-        findings.add(ReasonCode::TooManyFrames, detail);
+    match guess {
+        Some("application/pdf") if pdf::header_offset(bytes).is_some() => Content::Ours(MediaType::Pdf),
+        Some(name @ "image/png") => Content::Nearly(name, "its eight first bytes are not complete"),
+        Some(name @ "image/gif") => Content::Nearly(name, "its version is unknown"),
+        Some(name @ "image/webp") => Content::Nearly(name, "the RIFF header is missing"),
+        Some(name @ "application/pdf") => Content::Nearly(name, "its header is not at the beginning"),
+        Some(name) => Content::Foreign(name),
+        None if bytes.starts_with(b"{\\rtf") => Content::Foreign("application/rtf"),
+        None if bytes.starts_with(b"RIFF") => Content::Foreign("another kind of RIFF file"),
+        None => Content::Unknown,
     }
 }
 
-/// Extension and declared types against the content.
-fn agree(media: MediaType, claims: &Claims<'_>, found: &mut Findings) {
-    for declared in claims.declared.iter().filter(|d| !NO_CLAIM.contains(d)) {
-        if !media.agrees_with(declared) {
-            let declared = text::printable_within(declared, 60);
-            found.add(ReasonCode::TypeMismatch, format!("declared as {declared}, the content is {}", media.name()));
+/// The type whose magic stands at the very beginning.
+fn magic(bytes: &[u8]) -> Option<MediaType> {
+    let is = |magic: &[u8]| bytes.starts_with(magic);
+    match bytes {
+        _ if is(jpeg::MAGIC) => Some(MediaType::Jpeg),
+        _ if is(png::MAGIC) => Some(MediaType::Png),
+        _ if is(gif::MAGIC) => Some(MediaType::Gif),
+        _ if webp::is_magic(bytes) => Some(MediaType::Webp),
+        _ if pdf::header_offset(bytes) == Some(0) => Some(MediaType::Pdf),
+        _ if is(bytes::CFB_MAGIC) => Some(MediaType::Doc),
+        _ if is(docx::MAGIC) => Some(MediaType::Docx),
+        _ => None,
+    }
+}
+
+/// Walks an image. Returns whether bytes follow its end that re-encoding will drop.
+fn image(media: MediaType, bytes: &[u8], policy: &Policy, findings: &mut Findings) -> bool {
+    let mut canvas: Option<Canvas> = None;
+    let walk: Walk<usize> = match media {
+        MediaType::Jpeg => jpeg::walk(bytes, &mut canvas),
+        MediaType::Png => png::walk(bytes, &mut canvas),
+        MediaType::Gif => gif::walk(bytes, &mut canvas),
+        MediaType::Webp => webp::walk(bytes, &mut canvas),
+        MediaType::Pdf | MediaType::Doc | MediaType::Docx => Err(malformed("not an image")),
+    };
+    if let Some(canvas) = canvas {
+        canvas.judge(&policy.image, findings);
+    }
+    let Some(end) = findings.note(walk) else { return false };
+    let tail = bytes.get(end..).unwrap_or_default();
+    if let Some(kind) = bytes::foreign_container(tail) {
+        findings.add(ReasonCode::Polyglot, format!("{kind} behind the end of the image at byte {end}"));
+    }
+    if !tail.is_empty() && policy.image.trailing == Trailing::Reject {
+        findings.add(ReasonCode::TrailingData, format!("{} bytes behind the end of the image", tail.len()));
+    }
+    !tail.is_empty()
+}
+
+/// Walks a document. Returns the type it proved to be: a ZIP or a compound file may hold something else.
+fn document(media: MediaType, bytes: &[u8], policy: &Policy, findings: &mut Findings) -> Option<MediaType> {
+    let proved = match media {
+        MediaType::Pdf => {
+            pdf::walk(bytes, &policy.documents, findings);
+            true
+        }
+        MediaType::Doc => doc::walk(bytes, &policy.documents, findings),
+        _ => docx::walk(bytes, &policy.documents, findings),
+    };
+    proved.then_some(media)
+}
+
+/// Compares names and declared types with the content (and the names with good manners).
+fn agree(detected: Option<MediaType>, content: &Content, claims: &Claims<'_>, findings: &mut Findings) {
+    if let Some(key) = claims.key {
+        names::judge_key(key, findings);
+    }
+    let given = [Some(claims.key_name), claims.filename.filter(|name| *name != claims.key_name)];
+    for name in given.into_iter().flatten() {
+        names::judge(name, findings);
+        let Some(extension) = names::extension(name).map(str::to_ascii_lowercase) else { continue };
+        let agrees = |media: MediaType| media.extensions().contains(&extension.as_str());
+        if contradicts(detected, content, agrees) {
+            findings.add(
+                ReasonCode::ExtensionMismatch,
+                format!("named .{extension}, the content is {}", called(detected, content)),
+            );
         }
     }
-    for name in [Some(claims.key_name), claims.filename].into_iter().flatten() {
-        let Some((stem, extension)) = name.rsplit_once('.') else { continue };
-        // A leading dot makes a hidden file, not an extension.
-        if stem.is_empty() || media.extensions().contains(&extension.to_lowercase().as_str()) {
+    for declared in claims.declared {
+        let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if matches!(essence.as_str(), "" | "application/octet-stream" | "binary/octet-stream") {
             continue;
         }
-        let extension = text::printable_within(extension, 20);
-        found.add(ReasonCode::ExtensionMismatch, format!("named .{extension}, the content is {}", media.name()));
+        if contradicts(detected, content, |media| media.agrees_with(&essence)) {
+            findings.add(
+                ReasonCode::TypeMismatch,
+                format!("declared {essence}, the content is {}", called(detected, content)),
+            );
+        }
+    }
+}
+
+/// Whether a claim that names the types for which `agrees` holds is at odds with the content. Where the content
+/// is none of our types, a claim to be one of them is.
+fn contradicts(detected: Option<MediaType>, content: &Content, agrees: impl Fn(MediaType) -> bool) -> bool {
+    match (detected, content) {
+        (Some(media), _) => !agrees(media),
+        (None, Content::Unknown | Content::Nearly(..)) => false,
+        (None, _) => MediaType::ALL.into_iter().any(agrees),
+    }
+}
+
+fn called(detected: Option<MediaType>, content: &Content) -> Cow<'static, str> {
+    match (detected, content) {
+        (Some(media), _) => media.name().into(),
+        (None, Content::Foreign(name)) => (*name).into(),
+        _ => "something else".into(),
     }
 }

@@ -1,95 +1,81 @@
-//! GIF: blocks from the logical screen to the trailer (GIF89a).
+//! GIF: screen, extensions and images block by block to the trailer (GIF89a specification).
 
-use super::findings::Findings;
-use super::{ImageFacts, tail};
-use crate::verdict::ReasonCode::{Malformed, Truncated};
+use super::bytes::{array, u16_le};
+use super::findings::{Walk, malformed, truncated};
+use super::image_facts::Canvas;
 
-struct Walk<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    frames: u32,
-}
+/// The three letters that both versions share; the version itself is judged by the walk.
+pub(super) const MAGIC: &[u8] = b"GIF8";
 
-pub(crate) fn walk(bytes: &[u8]) -> (Findings, ImageFacts) {
-    let mut facts = ImageFacts::default();
-    let Some(&[w0, w1, h0, h1, flags, _, _]) = bytes.get(6..13).and_then(|b| <&[u8; 7]>::try_from(b).ok()) else {
-        return (Findings::only(Truncated, "the GIF ends within its header"), facts);
+const EXTENSION: u8 = 0x21;
+const IMAGE: u8 = 0x2C;
+const TRAILER: u8 = 0x3B;
+
+/// Walks to the trailer, counting frames. `canvas` follows the screen and the largest frame.
+pub(super) fn walk(bytes: &[u8], canvas: &mut Option<Canvas>) -> Walk<usize> {
+    if !(bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a")) {
+        return Err(malformed("the version is neither GIF87a nor GIF89a"));
+    }
+    let (Some(width), Some(height), Some([packed])) = (u16_le(bytes, 6), u16_le(bytes, 8), array(bytes, 10)) else {
+        return Err(truncated("the file ends inside the screen descriptor"));
     };
-    let (width, height) = (u16::from_le_bytes([w0, w1]), u16::from_le_bytes([h0, h1]));
-    facts = ImageFacts { width: width.into(), height: height.into(), frames: 0 };
-    let mut walk = Walk { bytes, at: 13 + color_table(flags), frames: 0 };
-    let mut findings = Findings::default();
-    match walk.blocks() {
-        Ok(end) => tail::judge(bytes.get(end..).unwrap_or_default(), "the GIF", &mut findings),
-        Err(stopped) => findings = stopped,
-    }
-    facts.frames = walk.frames;
-    if walk.frames == 0 && findings.reasons.is_empty() {
-        findings.add(Malformed, "the GIF has no picture");
-    }
-    if (width == 0 || height == 0) && findings.reasons.is_empty() {
-        findings.add(Malformed, format!("a GIF of {width} x {height} pixels"));
-    }
-    (findings, facts)
-}
-
-/// The bytes of the colour table that `flags` announce.
-fn color_table(flags: u8) -> usize {
-    if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
-}
-
-impl Walk<'_> {
-    /// The offset behind the trailer. A file that ends exactly behind a whole frame is accepted, as browsers do.
-    fn blocks(&mut self) -> Result<usize, Findings> {
-        loop {
-            match self.bytes.get(self.at) {
-                Some(0x3B) => return Ok(self.at + 1),
-                Some(0x21) => {
-                    self.at += 2;
-                    self.sub_blocks()?;
-                }
-                Some(0x2C) => self.image()?,
-                Some(_) => {
-                    return Err(Findings::only(Malformed, format!("no GIF block at byte {}", self.at)));
-                }
-                None if self.at == self.bytes.len() && self.frames > 0 => return Ok(self.at),
-                None => return Err(truncated()),
+    let mut size = Canvas { width: width.into(), height: height.into(), frames: 0 };
+    *canvas = Some(size);
+    let mut at = 13 + colour_table(packed);
+    loop {
+        let Some(kind) = bytes.get(at) else {
+            // Some writers forget the trailer; browsers show such files and the re-encoding repairs them.
+            return if size.frames > 0 && at == bytes.len() {
+                Ok(at)
+            } else {
+                Err(truncated("no picture before the end"))
+            };
+        };
+        at = match *kind {
+            TRAILER if size.frames == 0 => return Err(malformed("no picture before the trailer")),
+            TRAILER if size.width == 0 || size.height == 0 => return Err(malformed("the screen has no pixels")),
+            TRAILER => return Ok(at + 1),
+            EXTENSION => sub_blocks(bytes, at + 2)?,
+            IMAGE => {
+                let (frame, data) = image(bytes, at)?;
+                size.frames = size.frames.saturating_add(1);
+                // A frame larger than the screen makes some readers enlarge the canvas.
+                size.width = size.width.max(frame.width);
+                size.height = size.height.max(frame.height);
+                *canvas = Some(size);
+                sub_blocks(bytes, data)?
             }
-        }
-    }
-
-    fn image(&mut self) -> Result<(), Findings> {
-        let flags = *self.bytes.get(self.at + 9).ok_or_else(truncated)?;
-        let size = self.bytes.get(self.at + 5..self.at + 9).unwrap_or_default();
-        if size.chunks(2).any(|side| side == [0, 0]) {
-            return Err(Findings::only(Malformed, "the GIF has a frame without a size"));
-        }
-        self.at += 10 + color_table(flags);
-        let minimum_code = *self.bytes.get(self.at).ok_or_else(truncated)?;
-        // Codes have at most 12 bits. The standard knows 2 to 8; encoders in the wild write 1, and up to 11.
-        if !(1..=11).contains(&minimum_code) {
-            return Err(Findings::only(Malformed, format!("a GIF frame with a code size of {minimum_code}")));
-        }
-        self.at += 1;
-        self.sub_blocks()?;
-        self.frames = self.frames.saturating_add(1);
-        Ok(())
-    }
-
-    fn sub_blocks(&mut self) -> Result<(), Findings> {
-        loop {
-            let length = usize::from(*self.bytes.get(self.at).ok_or_else(truncated)?);
-            self.at += 1 + length;
-            if length == 0 {
-                return Ok(());
-            }
-            if self.at > self.bytes.len() {
-                return Err(truncated());
-            }
-        }
+            other => return Err(malformed(format!("unknown block {other:02X} at byte {at}"))),
+        };
     }
 }
 
-fn truncated() -> Findings {
-    Findings::only(Truncated, "the GIF ends before its trailer")
+/// The bytes of the colour table that a packed field announces.
+fn colour_table(packed: u8) -> usize {
+    if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) }
+}
+
+/// The frame of the image descriptor at `at`, and where its data blocks begin.
+fn image(bytes: &[u8], at: usize) -> Walk<(Canvas, usize)> {
+    let short = || truncated("the file ends inside an image descriptor");
+    let width = u16_le(bytes, at + 5).ok_or_else(short)?;
+    let height = u16_le(bytes, at + 7).ok_or_else(short)?;
+    let [packed] = array(bytes, at + 9).ok_or_else(short)?;
+    let data = at + 10 + colour_table(packed);
+    let code_size = *bytes.get(data).ok_or_else(short)?;
+    if !(1..=8).contains(&code_size) || width == 0 || height == 0 {
+        return Err(malformed(format!("the frame at byte {at} has no pixels or a wrong code size")));
+    }
+    Ok((Canvas::still(width.into(), height.into()), data + 1))
+}
+
+/// Skips length-prefixed blocks up to and including the empty one.
+fn sub_blocks(bytes: &[u8], mut at: usize) -> Walk<usize> {
+    loop {
+        match bytes.get(at) {
+            None => return Err(truncated("the file ends inside a data block")),
+            Some(0) => return Ok(at + 1),
+            Some(length) => at += 1 + usize::from(*length),
+        }
+    }
 }

@@ -1,31 +1,26 @@
 //! Media types and what proves them: one module per format, each a bounded walk over the bytes.
 
-pub(crate) mod findings;
-
+mod bytes;
+mod cfb;
 mod doc;
 mod docx;
 mod examine;
+mod fields;
+mod findings;
 mod gif;
+mod image_facts;
 mod jpeg;
+mod links;
 mod names;
 mod pdf;
 mod png;
-mod tail;
 mod webp;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::examine::{Claims, Examination, examine};
-
-/// What an image's headers say, in pixels.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct ImageFacts {
-    pub width: u32,
-    pub height: u32,
-    pub frames: u32,
-}
+pub use examine::{Claims, Examination, examine};
 
 /// A type that Airlock can prove by structure. Only these can be on an allow list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,143 +1,200 @@
-//! PNG: chunks with their checksums from the header to the end chunk (W3C PNG, third edition).
+//! PNG and APNG: chunk by chunk, checksums included (PNG third edition, sections 5 and 11).
+//!
+//! Picture data is not inflated here: the decoder does that under its own limits. Compressed text and colour
+//! profiles are never inflated at all, because the output carries neither.
 
-use super::findings::Findings;
-use super::{ImageFacts, tail};
-use crate::verdict::ReasonCode::{ArchiveBomb, Malformed, Truncated};
+use super::bytes::{array, index, u32_be};
+use super::findings::{Walk, bomb, malformed, truncated};
+use super::image_facts::Canvas;
 
-const SIGNATURE: usize = 8;
-/// More chunks than this besides picture data; real files have some dozens.
-const MAX_OTHER_CHUNKS: usize = 4_096;
-/// Chunks in all: with a minimum of 12 bytes each this bounds the work on tiny ones.
-const MAX_CHUNKS: usize = 200_000;
+pub(super) const MAGIC: &[u8] = b"\x89PNG\r\n\x1A\n";
+
+/// Chunks besides picture data. Honest files have dozens; tens of thousands are work for nothing.
+const MAX_CHUNKS: usize = 4096;
+const MAX_CHUNK_LENGTH: u32 = 0x7FFF_FFFF;
 
 struct Chunk<'a> {
-    name: [u8; 4],
+    kind: [u8; 4],
     data: &'a [u8],
+    /// Where the next chunk begins.
     end: usize,
 }
 
+/// What has been seen so far, for the rules of order.
 #[derive(Default)]
-struct Seen {
-    color: u8,
+struct Order {
+    colour: u8,
     palette: bool,
-    data: bool,
-    /// Picture data has ended: another IDAT would not be consecutive.
-    data_over: bool,
-    others: usize,
+    idat: bool,
+    idat_over: bool,
+    /// The frame count that `acTL` announced.
+    announced: Option<u32>,
     frames: u32,
+    /// The next sequence number of `fcTL` and `fdAT`.
+    sequence: u32,
+    /// Whether the last `fcTL` still waits for its data.
+    frame_open: bool,
 }
 
-pub(crate) fn walk(bytes: &[u8]) -> (Findings, ImageFacts) {
-    let (mut seen, mut facts) = (Seen::default(), ImageFacts::default());
-    match chunks(bytes, &mut seen, &mut facts) {
-        Ok(end) => {
-            let mut findings = Findings::default();
-            facts.frames = seen.frames.max(1);
-            tail::judge(bytes.get(end..).unwrap_or_default(), "the PNG", &mut findings);
-            (findings, facts)
-        }
-        Err(findings) => (findings, facts),
+/// Walks to IEND. `canvas` is set from IHDR at once and gets its frames at the end.
+pub(super) fn walk(bytes: &[u8], canvas: &mut Option<Canvas>) -> Walk<usize> {
+    let header = chunk(bytes, MAGIC.len())?;
+    if &header.kind != b"IHDR" {
+        return Err(malformed("the first chunk is not IHDR"));
     }
-}
-
-/// The offset behind IEND.
-fn chunks(bytes: &[u8], seen: &mut Seen, facts: &mut ImageFacts) -> Result<usize, Findings> {
-    let mut at = SIGNATURE;
-    for index in 0..MAX_CHUNKS {
-        let chunk = chunk(bytes, at)?;
-        if (index == 0) != (&chunk.name == b"IHDR") {
-            return Err(Findings::only(Malformed, "the PNG does not begin with one header chunk"));
-        }
-        one(&chunk, seen, facts)?;
-        if &chunk.name == b"IEND" {
-            return Ok(chunk.end);
-        }
-        at = chunk.end;
-    }
-    Err(Findings::only(Malformed, format!("the PNG has more than {MAX_CHUNKS} chunks")))
-}
-
-/// The chunk at `at`, its checksum verified: a wrong one is damage or the work of a tool that hides something.
-fn chunk(bytes: &[u8], at: usize) -> Result<Chunk<'_>, Findings> {
-    let truncated = || Findings::only(Truncated, "the PNG ends before its end chunk");
-    let head = bytes.get(at..at + 8).ok_or_else(truncated)?;
-    let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-    let name = [head[4], head[5], head[6], head[7]];
-    if length > i32::MAX as u32 || !name.iter().all(u8::is_ascii_alphabetic) {
-        return Err(Findings::only(Malformed, format!("no PNG chunk at byte {at}")));
-    }
-    let length = usize::try_from(length).map_err(|_| truncated())?;
-    let data = bytes.get(at + 8..at + 8 + length).ok_or_else(truncated)?;
-    let end = at + 12 + length;
-    let stored = bytes.get(end - 4..end).ok_or_else(truncated)?;
-    let mut crc = flate2::Crc::new();
-    crc.update(&name);
-    crc.update(data);
-    if crc.sum().to_be_bytes() != stored {
-        let name = String::from_utf8_lossy(&name).into_owned();
-        return Err(Findings::only(Malformed, format!("the checksum of chunk {name} at byte {at} is wrong")));
-    }
-    Ok(Chunk { name, data, end })
-}
-
-fn one(chunk: &Chunk<'_>, seen: &mut Seen, facts: &mut ImageFacts) -> Result<(), Findings> {
-    let malformed = |what: &str| Err(Findings::only(Malformed, what));
-    match &chunk.name {
-        b"IHDR" => return header(chunk.data, seen, facts),
-        b"PLTE" => {
-            let entries = chunk.data.len();
-            if seen.palette || seen.data || entries == 0 || entries > 768 || entries % 3 != 0 {
-                return malformed("the PNG's palette is misplaced or of a wrong size");
+    let mut order = Order { colour: *header.data.get(9).unwrap_or(&0), ..Order::default() };
+    let size = image_header(header.data)?;
+    *canvas = Some(size);
+    let (mut at, mut others) = (header.end, 0usize);
+    loop {
+        let next = chunk(bytes, at)?;
+        at = next.end;
+        if !matches!(&next.kind, b"IDAT" | b"fdAT") {
+            others += 1;
+            if others > MAX_CHUNKS {
+                return Err(bomb(format!("more than {MAX_CHUNKS} chunks")));
             }
-            seen.palette = true;
         }
-        b"IDAT" => {
-            if seen.data_over || (seen.color == 3 && !seen.palette) {
-                return malformed("the PNG's picture data is out of order");
-            }
-            seen.data = true;
-            return Ok(());
+        if &next.kind == b"IEND" {
+            order.close(&next)?;
+            let frames = order.frames.max(order.announced.unwrap_or(1)).max(1);
+            *canvas = Some(Canvas { frames, ..size });
+            return Ok(at);
         }
-        b"fdAT" if !seen.data || chunk.data.len() < 4 => return malformed("an animation frame without its picture"),
-        b"fdAT" => {}
-        b"fcTL" => seen.frames = seen.frames.saturating_add(1),
-        b"IEND" => {
-            if !chunk.data.is_empty() || !seen.data {
-                return malformed("the PNG has no picture data");
-            }
-            return Ok(());
-        }
-        // An unknown chunk that claims to be necessary is one that no decoder of ours can do without.
-        [first, ..] if first.is_ascii_uppercase() => return malformed("the PNG has an unknown critical chunk"),
-        _ => {}
+        order.accept(&next, size)?;
+        *canvas = Some(Canvas { frames: order.frames.max(1), ..size });
     }
-    seen.data_over |= seen.data;
-    if &chunk.name != b"fdAT" {
-        seen.others += 1;
-    }
-    if seen.others > MAX_OTHER_CHUNKS {
-        return Err(Findings::only(
-            ArchiveBomb,
-            format!("more than {MAX_OTHER_CHUNKS} chunks beside the picture data"),
-        ));
-    }
-    Ok(())
 }
 
-fn header(data: &[u8], seen: &mut Seen, facts: &mut ImageFacts) -> Result<(), Findings> {
-    let malformed = |what: &str| Err(Findings::only(Malformed, what));
-    let &[w3, w2, w1, w0, h3, h2, h1, h0, depth, color, compression, filter, interlace] = data else {
-        return malformed("the PNG's header has a wrong size");
+/// The chunk at `at`, its checksum verified: a decoder that ignores a wrong one would read something else.
+fn chunk(bytes: &[u8], at: usize) -> Walk<Chunk<'_>> {
+    let (Some(length), Some(kind)) = (u32_be(bytes, at), array::<4>(bytes, at + 4)) else {
+        return Err(truncated("the file ends before IEND"));
     };
-    let (width, height) = (u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]));
-    let legal = matches!((color, depth), (0, 1 | 2 | 4 | 8 | 16) | (2 | 4 | 6, 8 | 16) | (3, 1 | 2 | 4 | 8));
-    if width == 0 || height == 0 || width > i32::MAX as u32 || height > i32::MAX as u32 {
-        return malformed("the PNG's size is not a size");
+    if length > MAX_CHUNK_LENGTH || !kind.iter().all(u8::is_ascii_alphabetic) {
+        return Err(malformed(format!("no chunk at byte {at}")));
     }
+    let name = String::from_utf8_lossy(&kind).into_owned();
+    let start = at + 8;
+    let end = start.saturating_add(index(length));
+    let (Some(data), Some(crc)) = (bytes.get(start..end), u32_be(bytes, end)) else {
+        return Err(truncated(format!("chunk {name} at byte {at} reaches past the end of the file")));
+    };
+    let mut sum = flate2::Crc::new();
+    sum.update(&kind);
+    sum.update(data);
+    if sum.sum() != crc {
+        return Err(malformed(format!("wrong checksum of chunk {name} at byte {at}")));
+    }
+    Ok(Chunk { kind, data, end: end + 4 })
+}
+
+fn image_header(data: &[u8]) -> Walk<Canvas> {
+    let Some([w0, w1, w2, w3, h0, h1, h2, h3, depth, colour, compression, filter, interlace]) = array::<13>(data, 0)
+    else {
+        return Err(malformed("IHDR is too short"));
+    };
+    let (width, height) = (u32::from_be_bytes([w0, w1, w2, w3]), u32::from_be_bytes([h0, h1, h2, h3]));
+    if data.len() != 13 || width == 0 || height == 0 || width > MAX_CHUNK_LENGTH || height > MAX_CHUNK_LENGTH {
+        return Err(malformed(format!("IHDR gives {width} x {height} pixels")));
+    }
+    let legal = match colour {
+        0 => matches!(depth, 1 | 2 | 4 | 8 | 16),
+        3 => matches!(depth, 1 | 2 | 4 | 8),
+        2 | 4 | 6 => matches!(depth, 8 | 16),
+        _ => false,
+    };
     if !legal || compression != 0 || filter != 0 || interlace > 1 {
-        return malformed("the PNG's header names an unknown depth, colour or method");
+        return Err(malformed(format!("IHDR gives depth {depth} and colour type {colour}, or an unknown method")));
     }
-    seen.color = color;
-    *facts = ImageFacts { width, height, frames: 1 };
-    Ok(())
+    Ok(Canvas::still(width, height))
+}
+
+impl Order {
+    fn accept(&mut self, chunk: &Chunk<'_>, size: Canvas) -> Walk<()> {
+        if self.idat && &chunk.kind != b"IDAT" {
+            self.idat_over = true;
+        }
+        match &chunk.kind {
+            b"IHDR" => return Err(malformed("a second IHDR")),
+            b"PLTE" => self.palette(chunk)?,
+            b"IDAT" => {
+                if self.idat_over {
+                    return Err(malformed("IDAT chunks are not consecutive"));
+                }
+                if self.colour == 3 && !self.palette {
+                    return Err(malformed("no palette before the picture data"));
+                }
+                self.idat = true;
+                self.frame_open = false;
+            }
+            b"acTL" => self.animation(chunk)?,
+            b"fcTL" if self.announced.is_some() => self.frame(chunk, size)?,
+            b"fdAT" if self.announced.is_some() => {
+                self.numbered(chunk)?;
+                if !self.idat || self.frames == 0 {
+                    return Err(malformed("fdAT before its frame"));
+                }
+                self.frame_open = false;
+            }
+            // A critical chunk that nobody knows: a decoder must refuse it, so we do.
+            [first, ..] if first.is_ascii_uppercase() => {
+                return Err(malformed(format!("unknown critical chunk {}", String::from_utf8_lossy(&chunk.kind))));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn palette(&mut self, chunk: &Chunk<'_>) -> Walk<()> {
+        let length = chunk.data.len();
+        if self.palette || self.idat || length == 0 || length % 3 != 0 || length > 768 {
+            return Err(malformed("PLTE is misplaced or has a wrong length"));
+        }
+        self.palette = true;
+        Ok(())
+    }
+
+    fn animation(&mut self, chunk: &Chunk<'_>) -> Walk<()> {
+        match u32_be(chunk.data, 0) {
+            Some(frames) if frames > 0 && !self.idat && self.announced.is_none() => self.announced = Some(frames),
+            _ => return Err(malformed("acTL is misplaced or announces no frame")),
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, chunk: &Chunk<'_>, size: Canvas) -> Walk<()> {
+        self.numbered(chunk)?;
+        let field = |at| u32_be(chunk.data, at).map(u64::from);
+        let (Some(w), Some(h), Some(x), Some(y)) = (field(4), field(8), field(12), field(16)) else {
+            return Err(malformed("fcTL is too short"));
+        };
+        if self.frame_open || w == 0 || h == 0 || x + w > size.width.into() || y + h > size.height.into() {
+            return Err(malformed(format!("frame {} has no data or lies outside the canvas", self.frames)));
+        }
+        self.frames = self.frames.saturating_add(1);
+        self.frame_open = true;
+        Ok(())
+    }
+
+    fn numbered(&mut self, chunk: &Chunk<'_>) -> Walk<()> {
+        if u32_be(chunk.data, 0) != Some(self.sequence) {
+            return Err(malformed("the animation chunks are out of sequence"));
+        }
+        self.sequence = self.sequence.saturating_add(1);
+        Ok(())
+    }
+
+    fn close(&self, end: &Chunk<'_>) -> Walk<()> {
+        if !end.data.is_empty() {
+            return Err(malformed("IEND carries data"));
+        }
+        if !self.idat {
+            return Err(malformed("no picture data before IEND"));
+        }
+        if self.frame_open || self.announced.is_some_and(|n| n != self.frames) {
+            return Err(malformed("the animation has fewer or more frames than it announces"));
+        }
+        Ok(())
+    }
 }

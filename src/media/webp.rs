@@ -1,102 +1,118 @@
-//! WebP: chunks within the RIFF size, the canvas against the bitstream (RFC 9649).
+//! WebP: a RIFF container whose chunks are walked to the end (RFC 9649).
 
-use super::findings::Findings;
-use super::{ImageFacts, tail};
-use crate::verdict::ReasonCode::{Malformed, Truncated};
+use super::bytes::{array, index, u16_le, u24_le, u32_le};
+use super::findings::{Walk, malformed, truncated};
+use super::image_facts::Canvas;
 
-/// More chunks than this besides frames; real files have a handful.
-const MAX_CHUNKS: usize = 100_000;
-
-#[derive(Default)]
-struct Seen {
-    canvas: Option<(u32, u32)>,
-    still: Option<(u32, u32)>,
-    animated: bool,
-    frames: u32,
+/// Whether both marks stand: `WEBP` alone is no proof, neither is `RIFF`.
+pub(super) fn is_magic(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP")
 }
 
-pub(crate) fn walk(bytes: &[u8]) -> (Findings, ImageFacts) {
-    let mut seen = Seen::default();
-    let end = match chunks(bytes, &mut seen) {
-        Ok(end) => end,
-        Err(findings) => return (findings, ImageFacts::default()),
+const ANIMATED: u8 = 0x02;
+
+struct Chunk<'a> {
+    kind: [u8; 4],
+    data: &'a [u8],
+    end: usize,
+}
+
+/// Walks every chunk inside the RIFF size. `canvas` is set from the first chunk at once.
+pub(super) fn walk(bytes: &[u8], canvas: &mut Option<Canvas>) -> Walk<usize> {
+    if !is_magic(bytes) {
+        return Err(malformed("WEBP without a RIFF header"));
+    }
+    let size = u32_le(bytes, 4).ok_or_else(|| truncated("the file ends inside the RIFF header"))?;
+    let end = index(size).saturating_add(8);
+    let riff = bytes.get(..end).ok_or_else(|| truncated("the RIFF size reaches past the end of the file"))?;
+    let first = chunk(riff, 12)?;
+    match &first.kind {
+        b"VP8 " | b"VP8L" => {
+            *canvas = Some(bitstream(&first)?);
+            // Chunks behind a simple image are not part of it; the decoder never sees them.
+            Ok(end)
+        }
+        b"VP8X" => extended(riff, &first, canvas).map(|()| end),
+        _ => Err(malformed("the first chunk is no image")),
+    }
+}
+
+fn chunk(riff: &[u8], at: usize) -> Walk<Chunk<'_>> {
+    let (Some(kind), Some(length)) = (array::<4>(riff, at), u32_le(riff, at + 4)) else {
+        return Err(truncated("the file ends inside a chunk header"));
     };
-    let Some((width, height)) = seen.canvas.or(seen.still) else {
-        return (Findings::only(Malformed, "the WebP has no picture"), ImageFacts::default());
+    let start = at + 8;
+    let stop = start.saturating_add(index(length));
+    let Some(data) = riff.get(start..stop) else {
+        return Err(truncated(format!("the chunk at byte {at} reaches past the end")));
     };
-    let facts = ImageFacts { width, height, frames: seen.frames.max(1) };
-    let mut findings = Findings::default();
-    if seen.animated == (seen.frames == 0) || (!seen.animated && seen.still.is_none()) {
-        findings.add(Malformed, "the WebP's header and its frames disagree");
-    }
-    if !seen.animated && seen.canvas.zip(seen.still).is_some_and(|(canvas, still)| canvas != still) {
-        findings.add(Malformed, "the WebP's canvas is not the size of its picture");
-    }
-    tail::judge(bytes.get(end..).unwrap_or_default(), "the WebP", &mut findings);
-    (findings, facts)
+    Ok(Chunk { kind, data, end: stop + (stop & 1) })
 }
 
-/// The offset behind the RIFF container.
-fn chunks(bytes: &[u8], seen: &mut Seen) -> Result<usize, Findings> {
-    let truncated = || Findings::only(Truncated, "the WebP ends before its RIFF size");
-    let size = bytes.get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).ok_or_else(truncated)?;
-    let end = usize::try_from(size).ok().and_then(|s| s.checked_add(8)).ok_or_else(truncated)?;
-    let inside = bytes.get(..end).ok_or_else(truncated)?;
-    let mut at = 12;
-    for index in 0..MAX_CHUNKS {
-        if at == end {
-            return Ok(end);
+/// The size that a `VP8 ` or `VP8L` bitstream gives itself.
+fn bitstream(chunk: &Chunk<'_>) -> Walk<Canvas> {
+    let data = chunk.data;
+    let size = if &chunk.kind == b"VP8L" {
+        let bits = u32_le(data, 1).filter(|bits| data.first() == Some(&0x2F) && bits >> 29 == 0);
+        bits.map(|bits| Canvas::still((bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1))
+    } else {
+        let key_frame = data.first().is_some_and(|b| b & 1 == 0) && data.get(3..6) == Some(&[0x9D, 0x01, 0x2A]);
+        let sides = u16_le(data, 6).zip(u16_le(data, 8)).filter(|_| key_frame);
+        sides.map(|(w, h)| Canvas::still((w & 0x3FFF).into(), (h & 0x3FFF).into()))
+    };
+    size.filter(|c| c.width > 0 && c.height > 0).ok_or_else(|| malformed("the picture data has no valid header"))
+}
+
+fn extended(riff: &[u8], header: &Chunk<'_>, canvas: &mut Option<Canvas>) -> Walk<()> {
+    let (Some(flags), Some(w), Some(h)) = (header.data.first(), u24_le(header.data, 4), u24_le(header.data, 7)) else {
+        return Err(malformed("VP8X is too short"));
+    };
+    let size = Canvas::still(w + 1, h + 1);
+    *canvas = Some(size);
+    let animated = flags & ANIMATED != 0;
+    let (mut at, mut frames) = (header.end, 0u32);
+    while at < riff.len() {
+        let next = chunk(riff, at)?;
+        at = next.end;
+        match &next.kind {
+            b"ANMF" => {
+                frame(next.data, size)?;
+                frames = frames.saturating_add(1);
+                *canvas = Some(Canvas { frames, ..size });
+            }
+            b"VP8 " | b"VP8L" if !animated => {
+                let inner = bitstream(&next)?;
+                if inner != size || frames > 0 {
+                    return Err(malformed("the picture and its canvas differ in size"));
+                }
+                frames = 1;
+            }
+            b"VP8X" => return Err(malformed("a second VP8X")),
+            // Metadata and unknown chunks: none of them is in the output.
+            _ => {}
         }
-        let malformed = || Findings::only(Malformed, format!("no WebP chunk at byte {at}"));
-        let head = inside.get(at..at + 8).ok_or_else(malformed)?;
-        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        let length = usize::try_from(length).map_err(|_| malformed())?;
-        let stop = at.checked_add(8).and_then(|a| a.checked_add(length)).ok_or_else(malformed)?;
-        let data = inside.get(at + 8..stop).ok_or_else(malformed)?;
-        chunk(&head[..4], data, index, seen)?;
-        // Chunks are padded to an even size; the last pad byte is missing in some files.
-        at = (stop + length % 2).min(end);
     }
-    Err(Findings::only(Malformed, format!("the WebP has more than {MAX_CHUNKS} chunks")))
+    if frames == 0 { Err(malformed("no picture data")) } else { Ok(()) }
 }
 
-fn chunk(name: &[u8], data: &[u8], index: usize, seen: &mut Seen) -> Result<(), Findings> {
-    let malformed = |what: &str| Findings::only(Malformed, what);
-    match name {
-        b"VP8X" if index == 0 => {
-            let &[flags, _, _, _, w0, w1, w2, h0, h1, h2, ..] = data else {
-                return Err(malformed("the WebP's header is too short"));
-            };
-            seen.animated = flags & 0x02 != 0;
-            let side = |a, b, c| u32::from_le_bytes([a, b, c, 0]) + 1;
-            seen.canvas = Some((side(w0, w1, w2), side(h0, h1, h2)));
-        }
-        b"VP8X" => return Err(malformed("the WebP's header is not its first chunk")),
-        b"VP8 " | b"VP8L" if seen.animated || seen.still.is_some() => {
-            return Err(malformed("the WebP has a second picture outside of a frame"));
-        }
-        b"VP8 " => seen.still = Some(lossy(data).ok_or_else(|| malformed("the WebP's picture has no VP8 header"))?),
-        b"VP8L" => {
-            seen.still = Some(lossless(data).ok_or_else(|| malformed("the WebP's picture has no VP8L header"))?);
-        }
-        b"ANMF" if !seen.animated || data.len() < 24 => return Err(malformed("a WebP frame where none may be")),
-        b"ANMF" => seen.frames = seen.frames.saturating_add(1),
-        _ if index == 0 => return Err(malformed("the WebP does not begin with a picture or a header")),
-        _ => {}
+/// An animation frame: inside the canvas, with a bitstream of the size it announces.
+fn frame(data: &[u8], canvas: Canvas) -> Walk<()> {
+    let field = |at| u24_le(data, at).map(u64::from);
+    let (Some(x), Some(y), Some(w), Some(h)) = (field(0), field(3), field(6), field(9)) else {
+        return Err(malformed("an animation frame is too short"));
+    };
+    if x * 2 + w + 1 > canvas.width.into() || y * 2 + h + 1 > canvas.height.into() {
+        return Err(malformed("an animation frame lies outside the canvas"));
     }
-    Ok(())
-}
-
-/// Width and height of a lossy key frame (RFC 6386, 9.1).
-fn lossy(data: &[u8]) -> Option<(u32, u32)> {
-    let &[frame, _, _, 0x9D, 0x01, 0x2A, w0, w1, h0, h1, ..] = data else { return None };
-    let side = |a, b| u32::from(u16::from_le_bytes([a, b]) & 0x3FFF);
-    let (width, height) = (side(w0, w1), side(h0, h1));
-    (frame & 1 == 0 && width > 0 && height > 0).then_some((width, height))
-}
-
-fn lossless(data: &[u8]) -> Option<(u32, u32)> {
-    let &[0x2F, a, b, c, d, ..] = data else { return None };
-    let bits = u32::from_le_bytes([a, b, c, d]);
-    Some(((bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1))
+    let mut at = 16;
+    while at < data.len() {
+        let next = chunk(data, at)?;
+        at = next.end;
+        if matches!(&next.kind, b"VP8 " | b"VP8L") {
+            let inner = bitstream(&next)?;
+            let same = u64::from(inner.width) == w + 1 && u64::from(inner.height) == h + 1;
+            return if same { Ok(()) } else { Err(malformed("an animation frame differs from its header in size")) };
+        }
+    }
+    Err(malformed("an animation frame without picture data"))
 }

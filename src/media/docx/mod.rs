@@ -1,0 +1,56 @@
+//! DOCX: a strict archive ([`zip`]) that is an Open Packaging document ([`package`]) whose main part, found
+//! through the relationships and not by its usual name, is a Word document without macros.
+
+mod package;
+mod parts;
+mod xml;
+mod zip;
+
+#[cfg(test)]
+mod tests;
+
+use super::bytes::find;
+use super::findings::Findings;
+use crate::policy::DocumentLimits;
+use crate::verdict::ReasonCode;
+
+pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
+
+/// Walks an archive. Returns whether it is, or at least tries to be, a Word document.
+pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Findings) -> bool {
+    let mut budget = zip::Budget(limits.inflated_bytes);
+    match zip::open(bytes, limits, findings) {
+        // Nothing can be said about parts behind a password.
+        Ok(_) if findings.has(ReasonCode::Encrypted) => names_office_parts(bytes),
+        Ok(entries) => package::walk(&entries, limits, &mut budget, findings),
+        Err(broken) => {
+            let office = names_office_parts(bytes);
+            if !office {
+                findings.add(ReasonCode::TypeNotAllowed, "looks like application/zip");
+            }
+            findings.broken(&broken);
+            office
+        }
+    }
+}
+
+/// Whether an archive too broken to open was meant to be a Word document.
+fn names_office_parts(bytes: &[u8]) -> bool {
+    find(bytes, b"[Content_Types].xml", 0).is_some() || find(bytes, b"word/document", 0).is_some()
+}
+
+/// A part name in the form in which names are compared: no leading slash, percent-decoded, small letters. Two
+/// names with one key are one part to some readers.
+fn part_key(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.trim_start_matches('/').as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let decoded = (first == b'%').then(|| tail.first_chunk::<2>()).flatten().and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(digits, 16).ok()
+        });
+        bytes.push(decoded.unwrap_or(first));
+        rest = if decoded.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).to_lowercase()
+}

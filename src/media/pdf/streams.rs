@@ -1,0 +1,145 @@
+//! Decoding the streams that hold objects or the cross-reference. No other stream is ever decoded.
+
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
+
+use super::syntax::{Dictionary, Value, from_hex, is_space};
+use crate::media::findings::{Walk, bomb, malformed};
+use crate::policy::DocumentLimits;
+
+/// What one PDF may still inflate.
+#[derive(Debug)]
+pub(super) struct Budget(pub u64);
+
+/// The content of an object or cross-reference stream. A filter that we do not know is refused: skipping the
+/// stream would let its objects pass unseen.
+pub(super) fn decode(
+    dictionary: &Dictionary<'_>,
+    raw: &[u8],
+    limits: &DocumentLimits,
+    budget: &mut Budget,
+) -> Walk<Vec<u8>> {
+    let filters = listed(dictionary, &["Filter", "F"]);
+    let parameters = listed(dictionary, &["DecodeParms", "DP"]);
+    if filters.len() > crate::media::bytes::index(limits.filters) {
+        return Err(malformed(format!("more than {} filters on one stream", limits.filters)));
+    }
+    let mut content = raw.to_vec();
+    for (n, filter) in filters.iter().enumerate() {
+        content = match filter {
+            Value::Name(name) => filtered(name, &content, budget)?,
+            _ => return Err(malformed("a stream of objects has a filter that is not named in place")),
+        };
+        match parameters.get(n) {
+            Some(Value::Dictionary(parameters)) => content = unpredicted(parameters, content)?,
+            Some(Value::Reference(_)) => return Err(malformed("a stream of objects has its parameters elsewhere")),
+            _ => {}
+        }
+    }
+    Ok(content)
+}
+
+/// The value of the first of those keys as a list: a single value is a list of one.
+fn listed<'d, 'a>(dictionary: &'d Dictionary<'a>, keys: &[&str]) -> &'d [Value<'a>] {
+    match keys.iter().find_map(|key| dictionary.get(key)) {
+        None => &[],
+        Some(Value::Array(values)) => values,
+        Some(value) => std::slice::from_ref(value),
+    }
+}
+
+fn filtered(name: &[u8], content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
+    match name {
+        b"FlateDecode" | b"Fl" => inflated(content, budget),
+        b"ASCIIHexDecode" | b"AHx" => Ok(from_hex(content.split(|b| *b == b'>').next().unwrap_or_default())),
+        b"ASCII85Decode" | b"A85" => from_base85(content).ok_or_else(|| malformed("broken ASCII85 data")),
+        other => Err(malformed(format!("objects behind the filter {}", String::from_utf8_lossy(other)))),
+    }
+}
+
+fn inflated(content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
+    let mut out = Vec::new();
+    let read = ZlibDecoder::new(content).take(budget.0.saturating_add(1)).read_to_end(&mut out);
+    if out.len() as u64 > budget.0 {
+        return Err(bomb("object streams inflate past the limit"));
+    }
+    budget.0 -= out.len() as u64;
+    read.map(|_| out).map_err(|_| malformed("an object or cross-reference stream does not inflate"))
+}
+
+/// Undoes the PNG predictors, which nearly every cross-reference stream uses.
+fn unpredicted(parameters: &Dictionary<'_>, content: Vec<u8>) -> Walk<Vec<u8>> {
+    let field = |key, default| {
+        let n = parameters.integer(key).unwrap_or(default);
+        usize::try_from(n)
+            .ok()
+            .filter(|n| (1..=4096).contains(n))
+            .ok_or_else(|| malformed("impossible stream parameters"))
+    };
+    let (predictor, columns) = (field("Predictor", 1)?, field("Columns", 1)?);
+    let (colours, bits) = (field("Colors", 1)?, field("BitsPerComponent", 8)?);
+    match predictor {
+        1 => return Ok(content),
+        10..=15 => {}
+        other => return Err(malformed(format!("objects behind the predictor {other}"))),
+    }
+    let pixel = (colours * bits).div_ceil(8);
+    let row = (columns * colours * bits).div_ceil(8);
+    let mut out: Vec<u8> = Vec::with_capacity(content.len());
+    for line in content.chunks(row + 1) {
+        let (Some((kind, data)), start) = (line.split_first(), out.len()) else { continue };
+        for (x, value) in data.iter().enumerate() {
+            let behind = |back: usize| {
+                start.checked_add(x).and_then(|at| at.checked_sub(back)).and_then(|at| out.get(at)).copied()
+            };
+            let left = if x >= pixel { behind(pixel).unwrap_or(0) } else { 0 };
+            let up = behind(row).unwrap_or(0);
+            let corner = if x >= pixel { behind(row + pixel).unwrap_or(0) } else { 0 };
+            let guess = match kind {
+                0 => 0,
+                1 => left,
+                2 => up,
+                3 => left.midpoint(up),
+                4 => paeth(left, up, corner),
+                _ => return Err(malformed("unknown row predictor in a stream of objects")),
+            };
+            out.push(value.wrapping_add(guess));
+        }
+    }
+    Ok(out)
+}
+
+fn paeth(left: u8, up: u8, corner: u8) -> u8 {
+    let estimate = i16::from(left) + i16::from(up) - i16::from(corner);
+    let distance = |b: u8| (estimate - i16::from(b)).abs();
+    [left, up, corner].into_iter().min_by_key(|b| distance(*b)).unwrap_or(0)
+}
+
+fn from_base85(content: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(content.len() / 5 * 4);
+    let mut group = Vec::with_capacity(5);
+    let content = content.split(|b| *b == b'~').next().unwrap_or_default();
+    for b in content.iter().filter(|b| !is_space(**b)) {
+        match b {
+            b'z' if group.is_empty() => out.extend([0; 4]),
+            b'!'..=b'u' => group.push(b - b'!'),
+            _ => return None,
+        }
+        if group.len() == 5 {
+            out.extend(group85(&group)?);
+            group.clear();
+        }
+    }
+    if group.len() > 1 {
+        let whole = group.len() - 1;
+        group.resize(5, 84);
+        out.extend(group85(&group)?.into_iter().take(whole));
+    }
+    Some(out)
+}
+
+fn group85(group: &[u8]) -> Option<[u8; 4]> {
+    let number = group.iter().try_fold(0u32, |n, d| n.checked_mul(85)?.checked_add(u32::from(*d)))?;
+    Some(number.to_be_bytes())
+}

@@ -1,0 +1,182 @@
+//! The cross-reference: which object lies where, from the newest revision to the oldest.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use super::objects::{self, Place};
+use super::streams::{self, Budget};
+use super::syntax::{Dictionary, Lexer, Token, Value};
+use crate::media::bytes::{index, rfind};
+use crate::media::findings::{Walk, bomb, malformed, truncated};
+use crate::policy::DocumentLimits;
+
+/// Sections that one document may chain by `/Prev`: each is a revision.
+const MAX_SECTIONS: usize = 2048;
+
+/// What all sections say together.
+#[derive(Debug, Default)]
+pub(super) struct CrossReference {
+    /// `None` for freed objects.
+    pub places: HashMap<u32, Option<Place>>,
+    pub root: Option<u32>,
+    pub encrypted: bool,
+}
+
+/// Where the newest section begins, according to the end of the file.
+pub(super) fn start(bytes: &[u8], end: usize) -> Walk<usize> {
+    let window = end.saturating_sub(1024);
+    let tail = bytes.get(window..end).unwrap_or_default();
+    let keyword = rfind(tail, b"startxref").ok_or_else(|| truncated("no startxref before the end mark"))?;
+    match Lexer::new(bytes, window + keyword + b"startxref".len()).next() {
+        Token::Integer(n) => usize::try_from(n).map_err(|_| malformed("startxref is negative")),
+        _ => Err(malformed("startxref without a number")),
+    }
+}
+
+/// Reads every section. Each is visited once, so that `/Prev` cannot lead in circles.
+pub(super) fn read(bytes: &[u8], start: usize, limits: &DocumentLimits, budget: &mut Budget) -> Walk<CrossReference> {
+    let mut all = CrossReference::default();
+    let mut waiting = vec![start];
+    let mut seen = HashSet::new();
+    while let Some(at) = waiting.pop() {
+        if !seen.insert(at) || seen.len() > MAX_SECTIONS {
+            return Err(malformed("the cross-reference sections lead in circles"));
+        }
+        let trailer = all.section(bytes, at, limits, budget)?;
+        all.encrypted |= trailer.get("Encrypt").is_some();
+        all.root = all.root.or(trailer.reference("Root"));
+        let offset = |key| trailer.integer(key).and_then(|n| usize::try_from(n).ok());
+        // The stack gives back the last first: a hybrid file's stream comes before the older revision.
+        waiting.extend(offset("Prev"));
+        waiting.extend(offset("XRefStm"));
+    }
+    Ok(all)
+}
+
+impl CrossReference {
+    fn section<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        at: usize,
+        limits: &DocumentLimits,
+        budget: &mut Budget,
+    ) -> Walk<Dictionary<'a>> {
+        let mut lexer = Lexer::new(bytes, at);
+        match lexer.next() {
+            Token::Word(b"xref") => self.table(&mut lexer, limits),
+            Token::Integer(_) => self.stream(bytes, at, limits, budget),
+            _ => Err(malformed(format!("no cross-reference at byte {at}"))),
+        }
+    }
+
+    fn table<'a>(&mut self, lexer: &mut Lexer<'a>, limits: &DocumentLimits) -> Walk<Dictionary<'a>> {
+        let broken = || malformed("broken cross-reference table");
+        let mut total = 0u32;
+        loop {
+            let first = match lexer.next() {
+                Token::Word(b"trailer") => break,
+                Token::Integer(first) => u32::try_from(first).map_err(|_| broken())?,
+                _ => return Err(broken()),
+            };
+            let Token::Integer(count) = lexer.next() else { return Err(broken()) };
+            let count = u32::try_from(count).map_err(|_| broken())?;
+            total = total.saturating_add(count);
+            if total > limits.objects {
+                return Err(bomb(format!("more than {} objects", limits.objects)));
+            }
+            for n in 0..count {
+                let (Token::Integer(offset), Token::Integer(_)) = (lexer.next(), lexer.next()) else {
+                    return Err(broken());
+                };
+                let place = match lexer.next() {
+                    Token::Word(b"n") => Some(Place::At(usize::try_from(offset).map_err(|_| broken())?)),
+                    Token::Word(b"f") => None,
+                    _ => return Err(broken()),
+                };
+                self.insert(first.saturating_add(n), place, limits)?;
+            }
+        }
+        match lexer.value(limits.nesting)? {
+            Value::Dictionary(trailer) => Ok(trailer),
+            _ => Err(malformed("the trailer is no dictionary")),
+        }
+    }
+
+    fn stream<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        at: usize,
+        limits: &DocumentLimits,
+        budget: &mut Budget,
+    ) -> Walk<Dictionary<'a>> {
+        let object =
+            objects::read(bytes, at, limits).and_then(|object| object.ok_or_else(|| malformed("no object there")));
+        let object = object.map_err(|_| malformed(format!("no cross-reference at byte {at}")))?;
+        let (Value::Dictionary(dictionary), Some(raw)) = (object.value, object.stream) else {
+            return Err(malformed("the cross-reference stream is no stream"));
+        };
+        if !dictionary.names("Type", "XRef") {
+            return Err(malformed(format!("no cross-reference at byte {at}")));
+        }
+        let content = streams::decode(&dictionary, raw, limits, budget)?;
+        self.rows(&dictionary, &content, limits)?;
+        Ok(dictionary)
+    }
+
+    /// The rows of a cross-reference stream: type, and two numbers whose meaning depends on it.
+    fn rows(&mut self, dictionary: &Dictionary<'_>, content: &[u8], limits: &DocumentLimits) -> Walk<()> {
+        let widths = integers(dictionary.get("W"));
+        let [w0, w1, w2] =
+            <[usize; 3]>::try_from(widths).map_err(|_| malformed("wrong widths of a cross-reference stream"))?;
+        let row = w0.saturating_add(w1).saturating_add(w2);
+        if row == 0 || [w0, w1, w2].iter().any(|w| *w > 8) {
+            return Err(malformed("wrong widths of a cross-reference stream"));
+        }
+        let mut ranges = integers(dictionary.get("Index"));
+        if ranges.is_empty() {
+            ranges = vec![0, dictionary.integer("Size").and_then(|n| usize::try_from(n).ok()).unwrap_or(0)];
+        }
+        let mut rows = content.chunks_exact(row);
+        for range in ranges.chunks_exact(2) {
+            let (first, count) = (range[0], range[1]);
+            for (n, row) in (first..first.saturating_add(count)).zip(&mut rows) {
+                let (Some((kind, rest)), Ok(number)) = (row.split_at_checked(w0), u32::try_from(n)) else { continue };
+                let (a, b) = rest.split_at_checked(w1).unwrap_or_default();
+                let place = match (if w0 == 0 { 1 } else { big_endian(kind) }, big_endian(a), big_endian(b)) {
+                    (1, offset, _) => Some(Place::At(usize::try_from(offset).unwrap_or(usize::MAX))),
+                    (2, stream, at) => {
+                        u32::try_from(stream).ok().zip(u32::try_from(at).ok()).map(|(s, i)| Place::In(s, i))
+                    }
+                    _ => None,
+                };
+                self.insert(number, place, limits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes an entry unless a newer revision has one.
+    fn insert(&mut self, number: u32, place: Option<Place>, limits: &DocumentLimits) -> Walk<()> {
+        if self.places.len() >= index(limits.objects) {
+            return Err(bomb(format!("more than {} objects", limits.objects)));
+        }
+        if let Entry::Vacant(entry) = self.places.entry(number) {
+            entry.insert(place);
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of an array that are not negative; anything else becomes zero.
+fn integers(value: Option<&Value<'_>>) -> Vec<usize> {
+    let Some(Value::Array(values)) = value else { return Vec::new() };
+    let number = |value: &Value<'_>| match value {
+        Value::Integer(n) => usize::try_from(*n).unwrap_or(0),
+        _ => 0,
+    };
+    values.iter().map(number).collect()
+}
+
+fn big_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b))
+}

@@ -46,9 +46,11 @@ pub(super) struct CompoundFile<'a> {
     mini_cutoff: u64,
     /// By index; unused entries are `None`.
     pub entries: Vec<Option<DirectoryEntry>>,
+    owned: Owned,
 }
 
 /// Which sectors a chain already has.
+#[derive(Debug)]
 struct Owned(Vec<bool>);
 
 impl Owned {
@@ -58,7 +60,8 @@ impl Owned {
 }
 
 impl<'a> CompoundFile<'a> {
-    /// Opens the file: header, allocation tables, directory, and the chain of every stream.
+    /// Opens the file: header, allocation tables and directory. The chains of the streams are checked
+    /// separately ([`Self::check_streams`]), so that names in the directory of a broken file still count.
     pub fn open(bytes: &'a [u8], limits: &DocumentLimits) -> Walk<Self> {
         let sector_size = header(bytes)?;
         let sectors = bytes.len().saturating_sub(sector_size).div_ceil(sector_size);
@@ -71,6 +74,7 @@ impl<'a> CompoundFile<'a> {
             mini_stream: Vec::new(),
             mini_cutoff: u64::from(u32_le(bytes, 56).unwrap_or_default()),
             entries: Vec::new(),
+            owned: Owned(Vec::new()),
         };
         file.read_fat(sectors, &mut owned)?;
         let directory = file.chain(u32_le(bytes, 48).unwrap_or(END_OF_CHAIN), &mut owned, "the directory")?;
@@ -78,7 +82,7 @@ impl<'a> CompoundFile<'a> {
         let mini_fat = file.chain(u32_le(bytes, 60).unwrap_or(END_OF_CHAIN), &mut owned, "the mini table")?;
         file.mini_fat = mini_fat.iter().flat_map(|sector| file.sector_numbers(*sector)).collect();
         file.build_tree()?;
-        file.check_streams(&mut owned)?;
+        file.owned = owned;
         Ok(file)
     }
 
@@ -110,8 +114,11 @@ impl<'a> CompoundFile<'a> {
         }
         let listed = listed.into_iter().filter(|number| *number <= MAX_SECTOR).take(announced);
         for number in listed {
-            if !owned.claim(index(number)) {
+            if index(number) >= sectors {
                 return Err(outside("a table sector"));
+            }
+            if !owned.claim(index(number)) {
+                return Err(malformed("two table sectors are one"));
             }
             let numbers = self.sector_numbers(number);
             self.fat.extend(numbers);
@@ -181,7 +188,9 @@ impl<'a> CompoundFile<'a> {
     }
 
     /// Checks that every stream has the sectors that its size needs, and no others' sectors.
-    fn check_streams(&mut self, owned: &mut Owned) -> Walk<()> {
+    pub fn check_streams(&mut self) -> Walk<()> {
+        let mut owned = Owned(std::mem::take(&mut self.owned.0));
+        let owned = &mut owned;
         let Some(Some(root)) = self.entries.first() else { return Err(malformed("the directory has no root")) };
         let (start, size) = (root.start, root.size);
         if size > 0 {

@@ -24,7 +24,9 @@ const FIELD_END: char = '\u{15}';
 
 /// Walks a compound file. Returns whether it is, or at least tries to be, a Word document.
 pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Findings) -> bool {
-    let Some(file) = findings.note(CompoundFile::open(bytes, limits)) else { return true };
+    let Some(mut file) = findings.note(CompoundFile::open(bytes, limits)) else { return true };
+    let sound = file.check_streams();
+    findings.note(sound);
     judge_tail(&file, findings);
     if file.root_stream("EncryptedPackage").is_some() {
         findings.add(ReasonCode::Encrypted, "an Office document behind a password");
@@ -100,7 +102,14 @@ fn word_document(file: &CompoundFile<'_>, main: &DirectoryEntry, findings: &mut 
     let table = file.root_stream(name).ok_or_else(|| malformed(format!("the stream {name} is missing")))?;
     let table = file.content(table)?;
     judge_template(located(&document, &table, FC_ASSOCIATED), findings);
-    judge_fields(&document, located(&document, &table, FC_CLX)?, findings)?;
+    let text = located(&document, &table, FC_CLX).and_then(pieces);
+    let text = text.and_then(|pieces| judge_fields(&document, &pieces, findings));
+    if findings.note(text).is_none() {
+        // Where the pieces are broken, readers may guess; so do we, in both widths.
+        for (narrow, offset, characters) in [(true, 0, document.len()), (false, 0, document.len() / 2)] {
+            judge_fields(&document, &[Piece { offset, characters, narrow }], findings)?;
+        }
+    }
     Ok(true)
 }
 
@@ -136,12 +145,12 @@ fn utf16(raw: &[u8]) -> String {
 
 /// Follows the fields through the text in the order of the piece table, because a saved edit may have torn a
 /// code apart. Text that no piece shows is not looked at: Word cannot see it either.
-fn judge_fields(document: &[u8], clx: &[u8], findings: &mut Findings) -> Walk<()> {
+fn judge_fields(document: &[u8], pieces: &[Piece], findings: &mut Findings) -> Walk<()> {
     let mut fields = Fields::default();
     let mut text = String::new();
     // Pieces may repeat the same bytes; what they show in all is bounded by what a real text could be.
     let mut room = document.len().saturating_mul(2);
-    for piece in pieces(clx)? {
+    for piece in pieces {
         let raw = piece.of(document).ok_or_else(|| malformed("a piece of text lies outside the document"))?;
         room = room.checked_sub(raw.len()).ok_or_else(|| malformed("the pieces of text overlap"))?;
         let decoded = if piece.narrow { raw.iter().map(|b| char::from(*b)).collect() } else { utf16(raw) };

@@ -162,9 +162,14 @@ fn agree(detected: Option<MediaType>, content: &Content, claims: &Claims<'_>, fi
     if let Some(key) = claims.key {
         names::judge_key(key, findings);
     }
+    // What lies behind a password cannot contradict anything.
+    let sealed = detected.is_none() && findings.has(ReasonCode::Encrypted);
     let given = [Some(claims.key_name), claims.filename.filter(|name| *name != claims.key_name)];
-    for name in given.into_iter().flatten() {
+    for name in given.into_iter().flatten().filter(|name| !name.is_empty()) {
         names::judge(name, findings);
+        if sealed {
+            continue;
+        }
         let Some(extension) = names::extension(name).map(str::to_ascii_lowercase) else { continue };
         let agrees = |media: MediaType| media.extensions().contains(&extension.as_str());
         if contradicts(detected, content, agrees) {
@@ -174,7 +179,7 @@ fn agree(detected: Option<MediaType>, content: &Content, claims: &Claims<'_>, fi
             );
         }
     }
-    for declared in claims.declared {
+    for declared in claims.declared.iter().filter(|_| !sealed) {
         let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if matches!(essence.as_str(), "" | "application/octet-stream" | "binary/octet-stream") {
             continue;

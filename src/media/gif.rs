@@ -20,7 +20,7 @@ pub(super) fn walk(bytes: &[u8], canvas: &mut Option<Canvas>) -> Walk<usize> {
         return Err(truncated("the file ends inside the screen descriptor"));
     };
     let mut size = Canvas { width: width.into(), height: height.into(), frames: 0 };
-    *canvas = Some(size);
+    // Text that only begins like a GIF has a screen of letters: the screen counts once there is a picture.
     let mut at = 13 + colour_table(packed);
     loop {
         let Some(kind) = bytes.get(at) else {
@@ -63,7 +63,8 @@ fn image(bytes: &[u8], at: usize) -> Walk<(Canvas, usize)> {
     let [packed] = array(bytes, at + 9).ok_or_else(short)?;
     let data = at + 10 + colour_table(packed);
     let code_size = *bytes.get(data).ok_or_else(short)?;
-    if !(1..=8).contains(&code_size) || width == 0 || height == 0 {
+    // The specification says 2 to 8; codes of up to 12 bits are what decoders read and some files have.
+    if !(1..=11).contains(&code_size) || width == 0 || height == 0 {
         return Err(malformed(format!("the frame at byte {at} has no pixels or a wrong code size")));
     }
     Ok((Canvas::still(width.into(), height.into()), data + 1))

@@ -30,6 +30,9 @@ pub(super) fn walk(bytes: &[u8], canvas: &mut Option<Canvas>) -> Walk<usize> {
             }
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                 let end = segment_end(bytes, body)?;
+                if canvas.is_some() {
+                    return Err(malformed("a second frame header"));
+                }
                 *canvas = Some(frame_header(bytes.get(body..end).unwrap_or_default(), marker)?);
                 end
             }

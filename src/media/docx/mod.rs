@@ -6,9 +6,6 @@ mod parts;
 mod xml;
 mod zip;
 
-#[cfg(test)]
-mod tests;
-
 use super::bytes::find;
 use super::findings::Findings;
 use crate::policy::DocumentLimits;

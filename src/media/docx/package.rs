@@ -6,11 +6,13 @@ use super::part_key;
 use super::parts;
 use super::xml::{self, Item};
 use super::zip::{Budget, Entry};
-use crate::media::findings::{Findings, Walk, malformed};
+use crate::media::findings::{Findings, Walk, bomb, malformed};
 use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
 
 const WORD_MAIN: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml";
+/// The most content types, and the most relationships. Each costs us memory that its XML, deflated, does not.
+const MAX_STATEMENTS: usize = 50_000;
 const TYPES: &str = "[content_types].xml";
 
 /// One relationship: the part that has it (empty for the package), what it means, where it leads.
@@ -92,10 +94,17 @@ impl Package {
             if key == TYPES {
                 let content = entry.content(limits, budget)?;
                 xml::read(&entry.name, &content, limits.xml_depth, |item| package.content_type(&item))?;
+                bounded(package.overrides.len() + package.defaults.len())?;
             } else if let Some(owner) = owner(&key) {
                 let content = entry.content(limits, budget)?;
                 let found = &mut package.relationships;
-                xml::read(&entry.name, &content, limits.xml_depth, |item| found.extend(relationship(&owner, &item)))?;
+                xml::read(&entry.name, &content, limits.xml_depth, |item| {
+                    // One more than allowed is remembered, so that the count below sees it.
+                    if found.len() <= MAX_STATEMENTS {
+                        found.extend(relationship(&owner, &item));
+                    }
+                })?;
+                bounded(found.len())?;
             }
         }
         Ok(package)
@@ -103,9 +112,13 @@ impl Package {
 
     fn content_type(&mut self, item: &Item<'_>) {
         let Item::Start(element) = item else { return };
+        let full = self.overrides.len() + self.defaults.len() > MAX_STATEMENTS;
+        if full || !matches!(element.name(), "Override" | "Default") {
+            return;
+        }
         let Some(media) = element.get("ContentType").map(|m| m.trim().to_ascii_lowercase()) else { return };
-        match (element.name.as_str(), element.get("PartName"), element.get("Extension")) {
-            ("Override", Some(part), _) => _ = self.overrides.insert(part_key(part), media),
+        match (element.name(), element.get("PartName"), element.get("Extension")) {
+            ("Override", Some(part), _) => _ = self.overrides.insert(part_key(&part), media),
             ("Default", _, Some(extension)) => _ = self.defaults.insert(extension.to_lowercase(), media),
             _ => {}
         }
@@ -150,6 +163,18 @@ impl Package {
     }
 }
 
+impl Package {
+    /// Parts that are shown as pictures and are nothing else.
+    pub fn pictures(&self) -> HashSet<String> {
+        let inner = || self.relationships.iter().filter(|r| !r.external);
+        let mut pictures: HashSet<String> = inner().filter(|r| r.kind == "image").map(Relationship::part).collect();
+        for other in inner().filter(|r| r.kind != "image") {
+            pictures.remove(&other.part());
+        }
+        pictures
+    }
+}
+
 impl Relationship {
     /// The part an internal relationship leads to.
     pub fn part(&self) -> String {
@@ -173,6 +198,10 @@ impl Relationship {
     }
 }
 
+fn bounded(statements: usize) -> Walk<()> {
+    if statements <= MAX_STATEMENTS { Ok(()) } else { Err(bomb("too many content types or relationships")) }
+}
+
 /// The part whose relationships stand in the part `key`, if it is a relationship part.
 fn owner(key: &str) -> Option<String> {
     let (folder, file) = key.rsplit_once('/')?;
@@ -183,7 +212,7 @@ fn owner(key: &str) -> Option<String> {
 
 fn relationship(owner: &str, item: &Item<'_>) -> Option<Relationship> {
     let Item::Start(element) = item else { return None };
-    if element.name != "Relationship" {
+    if element.name() != "Relationship" {
         return None;
     }
     let kind = element.get("Type").unwrap_or_default().trim().to_ascii_lowercase();

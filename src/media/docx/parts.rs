@@ -8,6 +8,7 @@ use crate::media::bytes::{CFB_MAGIC, container_at, find};
 use crate::media::fields::{self, Fields};
 use crate::media::findings::{Findings, Walk};
 use crate::media::links::{self, Follow};
+use crate::media::pdf;
 use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
 
@@ -25,7 +26,7 @@ impl Judge<'_> {
         for relationship in &self.package.relationships {
             self.relationship(relationship, findings);
         }
-        let chart_data = self.package.chart_data();
+        let (chart_data, pictures) = (self.package.chart_data(), self.package.pictures());
         for entry in entries.iter().filter(|entry| !entry.is_folder()) {
             let key = part_key(&entry.name);
             self.declared(&key, findings);
@@ -36,6 +37,11 @@ impl Judge<'_> {
             let judged = entry.content(self.limits, budget).and_then(|content| {
                 if self.nested.is_none() && chart_data.contains(&key) && content.starts_with(super::MAGIC) {
                     return self.chart_package(&entry.name, &content, budget, findings);
+                }
+                // Word on a Mac pastes pictures as PDF. They have to be as harmless as a PDF on its own.
+                if pictures.contains(&key) && pdf::header_offset(&content) == Some(0) {
+                    pdf::walk(&content, self.limits, findings);
+                    return Ok(());
                 }
                 self.content(&key, &content, findings)
             });
@@ -153,7 +159,7 @@ impl FieldReader<'_> {
     fn item(&mut self, item: &Item<'_>) {
         match item {
             Item::Start(element) => self.start(element),
-            Item::End(name) => match name.as_str() {
+            Item::End(name) => match *name {
                 "instrText" | "delInstrText" => self.in_code = self.in_code.saturating_sub(1),
                 "t" | "delText" => self.in_text = self.in_text.saturating_sub(1),
                 _ => {}
@@ -166,20 +172,20 @@ impl FieldReader<'_> {
     }
 
     fn start(&mut self, element: &Element<'_>) {
-        match element.name.as_str() {
+        match element.name() {
             "instrText" | "delInstrText" => self.in_code += 1,
             "t" | "delText" => self.in_text += 1,
-            "fldChar" => match element.get("fldCharType") {
+            "fldChar" => match element.get("fldCharType").as_deref() {
                 Some("begin") => self.fields.begin(),
                 Some("separate") => self.fields.separate(self.place, self.findings),
                 Some("end") => self.fields.end(self.place, self.findings),
                 _ => {}
             },
-            "fldSimple" => fields::judge(element.get("instr").unwrap_or_default(), self.place, self.findings),
+            "fldSimple" => fields::judge(&element.get("instr").unwrap_or_default(), self.place, self.findings),
             // VML may name a picture by address instead of by relationship.
             "imagedata" | "fill" | "stroke" => {
                 let sources = ["src", "href"].into_iter().filter_map(|name| element.get(name));
-                for (code, what) in sources.filter_map(|source| links::judge(source, Follow::OnOpen)) {
+                for (code, what) in sources.filter_map(|source| links::judge(&source, Follow::OnOpen)) {
                     self.findings.add(code, format!("{}: {what}", self.place));
                 }
             }

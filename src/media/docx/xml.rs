@@ -3,29 +3,33 @@
 
 use std::borrow::Cow;
 
-use quick_xml::{Reader, XmlVersion};
 use quick_xml::escape::unescape;
 use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
 
 use crate::media::findings::{Walk, malformed};
 
 /// What a part consists of, as far as it can matter.
 pub(super) enum Item<'a> {
     Start(Element<'a>),
-    End(String),
+    /// The local name of an element that ends.
+    End(&'a str),
     Text(Cow<'a, str>),
 }
 
-/// An element's local name and its attributes, character references resolved.
-pub(super) struct Element<'a> {
-    pub name: String,
-    attributes: Vec<(String, Cow<'a, str>)>,
-}
+/// The start of an element. Attributes are only parsed when somebody asks: most elements matter to nobody.
+pub(super) struct Element<'a>(&'a BytesStart<'a>);
 
 impl Element<'_> {
-    /// The value of the attribute with that local name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref())
+    pub fn name(&self) -> &str {
+        self.0.local_name().into_inner()
+    }
+
+    /// The value of the attribute with that local name, character references resolved.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let mut attributes = self.0.attributes().flatten();
+        let found = attributes.find(|attribute| attribute.key.local_name().into_inner() == name)?;
+        found.normalized_value(XmlVersion::Implicit1_0).ok().map(Cow::into_owned)
     }
 }
 
@@ -42,17 +46,15 @@ pub(super) fn read(part: &str, content: &[u8], max_depth: u32, mut visit: impl F
                 if depth > max_depth {
                     return Err(malformed(format!("part {part} nests deeper than {max_depth} elements")));
                 }
-                visit(Item::Start(element(start).ok_or_else(broken)?));
+                visit(Item::Start(Element(&start)));
             }
             Event::Empty(start) => {
-                let element = element(start).ok_or_else(broken)?;
-                let name = element.name.clone();
-                visit(Item::Start(element));
-                visit(Item::End(name));
+                visit(Item::Start(Element(&start)));
+                visit(Item::End(start.local_name().into_inner()));
             }
             Event::End(end) => {
                 depth = depth.saturating_sub(1);
-                visit(Item::End(local(end.name().as_ref()).to_owned()));
+                visit(Item::End(end.local_name().into_inner()));
             }
             Event::Text(text) => visit(Item::Text(text.xml10_content())),
             Event::CData(data) => visit(Item::Text(data.xml10_content())),
@@ -67,20 +69,6 @@ pub(super) fn read(part: &str, content: &[u8], max_depth: u32, mut visit: impl F
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
         }
     }
-}
-
-fn element(start: BytesStart<'_>) -> Option<Element<'static>> {
-    let mut attributes = Vec::new();
-    for attribute in start.attributes() {
-        let attribute = attribute.ok()?;
-        let value = attribute.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned();
-        attributes.push((local(attribute.key.as_ref()).to_owned(), Cow::Owned(value)));
-    }
-    Some(Element { name: local(start.name().as_ref()).to_owned(), attributes })
-}
-
-fn local(name: &str) -> &str {
-    name.rsplit_once(':').map_or(name, |(_, local)| local)
 }
 
 /// The text of a part: UTF-8, UTF-16 (by its first bytes) or, where neither fits, a declared encoding that keeps

@@ -133,14 +133,31 @@ fn central_entries(directory: &[u8], count: u16) -> Walk<Vec<Central<'_>>> {
 fn central_entry(directory: &[u8], at: usize) -> Option<(Central<'_>, usize)> {
     let record = directory.get(at..).filter(|record| record.starts_with(CENTRAL))?;
     let name_length = usize::from(u16_le(record, 28)?);
-    let rest = usize::from(u16_le(record, 30)?) + usize::from(u16_le(record, 32)?);
+    let extra_length = usize::from(u16_le(record, 30)?);
     let name = record.get(46..46 + name_length)?;
-    let end = 46 + name_length + rest;
+    let extra = record.get(46 + name_length..46 + name_length + extra_length)?;
+    let end = 46 + name_length + extra_length + usize::from(u16_le(record, 32)?);
     record.get(..end)?;
+    if second_name(extra).is_some_and(|other| other != name) {
+        return None;
+    }
     let made_on_unix = u16_le(record, 4)? >> 8 == 3;
     let unix_mode = if made_on_unix { u32_le(record, 38)? >> 16 } else { 0 };
     let header = Header::read(record, 8, name)?;
     Some((Central { header, offset: index(u32_le(record, 42)?), unix_mode }, at + end))
+}
+
+/// The name in the Unicode path field, which some readers take instead of the one in the header.
+fn second_name(mut extra: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (id, length) = (u16_le(extra, 0)?, usize::from(u16_le(extra, 2)?));
+        let field = extra.get(4..4 + length)?;
+        if id == 0x7075 {
+            // A version byte and a checksum of the other name stand before it.
+            return field.get(5..);
+        }
+        extra = extra.get(4 + length..)?;
+    }
 }
 
 impl<'a> Header<'a> {

@@ -1,5 +1,7 @@
 //! What the values of a PDF make a reader do (ISO 32000-2, 12.6 actions, 12.5 annotations, 7.11 files).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::syntax::{Dictionary, Value, text_of};
 use crate::media::findings::Findings;
 use crate::media::links::{self, Follow};
@@ -10,27 +12,69 @@ const PAGE_ACTIONS: [&[u8]; 4] = [b"NextPage", b"PrevPage", b"FirstPage", b"Last
 /// Named actions that a click may cause; the names beyond are menu items of one reader.
 const CLICK_ACTIONS: [&[u8]; 5] = [b"Print", b"GoBack", b"GoForward", b"Find", b"GoToPage"];
 
-/// Judges a value and everything in it; `place` says where it is. A stack keeps the walk from recursing.
-pub(super) fn judge(value: &Value<'_>, is_stream: bool, place: &str, findings: &mut Findings) {
-    let mut waiting = vec![(value, Context::default())];
-    while let Some((value, context)) = waiting.pop() {
+/// What can only be judged when every object is known, because one refers to another by number.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    /// Strings that stand alone and would be bad as links, with their finding.
+    strings: BTreeMap<u32, (ReasonCode, String)>,
+    /// Objects that a `/URI` refers to.
+    linked: BTreeSet<u32>,
+    /// Named actions that only a click may cause.
+    clicks: BTreeSet<u32>,
+    /// Objects that act when the document opens.
+    opening: BTreeSet<u32>,
+}
+
+impl Judge {
+    /// Judges an object and everything in it; `place` says where it is. A stack keeps the walk from recursing.
+    pub fn object(&mut self, number: u32, value: &Value<'_>, is_stream: bool, place: &str, findings: &mut Findings) {
+        let mut waiting = vec![(value, Context::default())];
+        while let Some((value, context)) = waiting.pop() {
+            match value {
+                Value::Array(values) => waiting.extend(values.iter().map(|value| (value, context))),
+                Value::Dictionary(dictionary) => {
+                    judge_dictionary(dictionary, context, place, findings);
+                    for (key, value) in &dictionary.0 {
+                        let inner = context.under(key);
+                        match value {
+                            Value::Reference(target) if key.as_ref() == b"URI" => _ = self.linked.insert(*target),
+                            Value::Reference(target) if inner.opening => _ = self.opening.insert(*target),
+                            _ => {}
+                        }
+                        waiting.push((value, inner));
+                    }
+                }
+                _ => {}
+            }
+        }
         match value {
-            Value::Array(values) => waiting.extend(values.iter().map(|value| (value, context))),
+            Value::Text(raw, hex) => {
+                let found = links::judge(&text_of(raw, *hex), Follow::OnClick);
+                self.strings.extend(found.map(|(code, what)| (number, (code, format!("{what}, in {place}")))));
+            }
+            // A name that stands alone is there to be referred to, possibly as the kind of an action.
+            Value::Name(name) => judge_action(name, place, findings),
             Value::Dictionary(dictionary) => {
-                judge_dictionary(dictionary, context, place, findings);
-                waiting.extend(dictionary.0.iter().map(|(key, value)| (value, context.under(key))));
+                if is_stream && is_file(dictionary.get("F")) {
+                    let detail = format!("stream whose data is another file, in {place}");
+                    findings.add(ReasonCode::ExternalReference, detail);
+                }
+                if dictionary.names("S", "Named") && !turns_pages(dictionary) {
+                    self.clicks.insert(number);
+                }
             }
             _ => {}
         }
     }
-    match value {
-        // A string or a name that stands alone is there to be referred to, possibly as a link or an action.
-        Value::Text(raw, hex) => judge_link(raw, *hex, place, findings),
-        Value::Name(name) => judge_action(name, place, findings),
-        Value::Dictionary(dictionary) if is_stream && is_file(dictionary.get("F")) => {
-            findings.add(ReasonCode::ExternalReference, format!("stream whose data is another file, in {place}"));
+
+    /// Brings together what refers to each other.
+    pub fn finish(&self, findings: &mut Findings) {
+        for (code, detail) in self.linked.iter().filter_map(|number| self.strings.get(number)) {
+            findings.add(*code, detail);
         }
-        _ => {}
+        for number in self.opening.intersection(&self.clicks) {
+            active(findings, "named action that is more than turning pages", &format!("object {number}"));
+        }
     }
 }
 
@@ -89,16 +133,15 @@ fn judge_dictionary(dictionary: &Dictionary<'_>, context: Context, place: &str, 
 }
 
 fn judge_named(dictionary: &Dictionary<'_>, context: Context, place: &str, findings: &mut Findings) {
-    if !dictionary.names("S", "Named") {
-        return;
+    let clicked = |value: &Value<'_>| matches!(value, Value::Name(name) if CLICK_ACTIONS.contains(&name.as_ref()));
+    let on_click = !context.opening && dictionary.all("N").all(clicked);
+    if dictionary.names("S", "Named") && !on_click && !turns_pages(dictionary) {
+        active(findings, "named action that is more than turning pages", place);
     }
-    for value in dictionary.all("N") {
-        let harmless = matches!(value, Value::Name(name) if PAGE_ACTIONS.contains(&name.as_ref())
-            || !context.opening && CLICK_ACTIONS.contains(&name.as_ref()));
-        if !harmless {
-            active(findings, "named action that is more than turning pages", place);
-        }
-    }
+}
+
+fn turns_pages(dictionary: &Dictionary<'_>) -> bool {
+    dictionary.all("N").all(|value| matches!(value, Value::Name(name) if PAGE_ACTIONS.contains(&name.as_ref())))
 }
 
 /// Actions that need judging by name alone. The harmless ones stay inside the document.

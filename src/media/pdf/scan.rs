@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::active;
+use super::active::Judge;
 use super::objects::{self, Object, Place};
 use super::streams::{self, Budget};
 use super::syntax::{Dictionary, Lexer, Token, Value, is_space};
@@ -14,7 +14,7 @@ use crate::verdict::ReasonCode;
 
 /// How often, in all, each byte may be read while objects are looked for. Honest files need little more than
 /// one reading; nested and overlapping objects would need many.
-const READINGS: usize = 8;
+const READINGS: usize = 4;
 
 /// A node of the page tree, or the catalog above it.
 #[derive(Debug, Default)]
@@ -28,9 +28,14 @@ pub(super) struct Scan<'a> {
     limits: &'a DocumentLimits,
     budget: Budget,
     encrypted: bool,
+    judge: Judge,
+    /// Streams in which the cross-reference says that objects lie: read as such whatever they call themselves.
+    containers: HashSet<u32>,
     /// Where objects were found.
     starts: HashSet<usize>,
     nodes: HashMap<Place, Node>,
+    /// Where the cross-reference leads, white space skipped.
+    located: HashMap<u32, Place>,
     kids: usize,
     objects: u32,
     /// Bytes that may still be read.
@@ -40,8 +45,20 @@ pub(super) struct Scan<'a> {
 impl<'a> Scan<'a> {
     pub fn new(bytes: &'a [u8], limits: &'a DocumentLimits, budget: Budget, encrypted: bool) -> Self {
         let readable = bytes.len().saturating_mul(READINGS).saturating_add(1 << 16);
-        let (starts, nodes) = (HashSet::new(), HashMap::new());
-        Self { bytes, limits, budget, encrypted, starts, nodes, kids: 0, objects: 0, readable }
+        Self {
+            bytes,
+            limits,
+            budget,
+            encrypted,
+            judge: Judge::default(),
+            containers: HashSet::new(),
+            starts: HashSet::new(),
+            nodes: HashMap::new(),
+            located: HashMap::new(),
+            kids: 0,
+            objects: 0,
+            readable,
+        }
     }
 
     pub fn encrypted(&self) -> bool {
@@ -50,17 +67,27 @@ impl<'a> Scan<'a> {
 
     /// Judges every object. A broken one is a finding and does not hide the rest.
     pub fn run(&mut self, found: &CrossReference, findings: &mut Findings) -> Walk<()> {
+        self.containers = found.containers();
         self.sequence(findings)?;
         // A table may point into a string, a comment or a stream, where the sequence sees no object.
-        for place in found.places.values().flatten() {
-            if let Place::At(offset) = place {
-                let mut lexer = Lexer::new(self.bytes, *offset);
-                lexer.skip_space();
-                if !self.starts.contains(&lexer.at) {
-                    self.object(lexer.at, findings)?;
+        for (number, place) in &found.places {
+            let place = match *place {
+                None => continue,
+                Some(Place::At(offset)) => {
+                    let mut lexer = Lexer::new(self.bytes, offset);
+                    lexer.skip_space();
+                    // Two hundred thousand entries may all point to the same desert of white space.
+                    self.charge(lexer.at - offset)?;
+                    if !self.starts.contains(&lexer.at) {
+                        self.object(lexer.at, findings)?;
+                    }
+                    Place::At(lexer.at)
                 }
-            }
+                Some(place) => place,
+            };
+            self.located.insert(*number, place);
         }
+        self.judge.finish(findings);
         Ok(())
     }
 
@@ -103,17 +130,23 @@ impl<'a> Scan<'a> {
         self.starts.insert(start);
         let object = match objects::read(self.bytes, start, self.limits) {
             Ok(Some(object)) => object,
-            Ok(None) => return Ok(None),
+            Ok(None) => {
+                // A string or comment in the place of a header has been read to its end.
+                let mut lexer = Lexer::new(self.bytes, start);
+                lexer.next();
+                self.charge(lexer.at - start)?;
+                return Ok(None);
+            }
             Err(broken) => {
                 // How far the reading went is not known: charge the most it can have been.
-                self.charge(self.bytes.len() - start)?;
+                self.charge(self.bytes.len().saturating_sub(start))?;
                 findings.broken(&broken);
                 return Ok(None);
             }
         };
         self.charge(object.end - object.start)?;
         let place = format!("object {}", object.number);
-        active::judge(&object.value, object.stream.is_some(), &place, findings);
+        self.judge.object(object.number, &object.value, object.stream.is_some(), &place, findings);
         if let Value::Dictionary(dictionary) = &object.value {
             self.note_page(Place::At(start), dictionary)?;
             self.note_stream(&object, dictionary, findings)?;
@@ -127,7 +160,8 @@ impl<'a> Scan<'a> {
             self.encrypted |= dictionary.get("Encrypt").is_some();
         }
         // Inside an encrypted document the objects cannot be read; it is refused for that.
-        if !dictionary.names("Type", "ObjStm") || self.encrypted {
+        let holds_objects = dictionary.names("Type", "ObjStm") || self.containers.contains(&object.number);
+        if !holds_objects || self.encrypted {
             return Ok(());
         }
         let content = match streams::decode(dictionary, raw, self.limits, &mut self.budget) {
@@ -155,7 +189,7 @@ impl<'a> Scan<'a> {
             findings.add(ReasonCode::Malformed, format!("object stream {number} without /N or /First"));
             return Ok(());
         };
-        self.readable = self.readable.saturating_add(content.len().saturating_mul(2));
+        self.readable = self.readable.saturating_add(content.len());
         let mut table = Lexer::new(content, 0);
         for position in 0..count {
             let (Token::Integer(inner), Token::Integer(offset)) = (table.next(), table.next()) else {
@@ -174,7 +208,8 @@ impl<'a> Scan<'a> {
                 }
             };
             self.charge(lexer.at.saturating_sub(start))?;
-            active::judge(&value, false, &format!("object {inner} in stream {number}"), findings);
+            let place = format!("object {inner} in stream {number}");
+            self.judge.object(u32::try_from(inner).unwrap_or(u32::MAX), &value, false, &place, findings);
             if let (Value::Dictionary(inner), Ok(position)) = (&value, u32::try_from(position)) {
                 self.note_page(Place::In(number, position), inner)?;
             }
@@ -217,16 +252,15 @@ impl<'a> Scan<'a> {
 
     /// From the catalog down: there must be a page tree and it must be a tree.
     pub fn check_pages(&self, found: &CrossReference) -> Walk<()> {
-        let root =
-            found.root.and_then(|root| self.node(found, root)).ok_or_else(|| malformed("the catalog is missing"))?;
+        let root = found.root.and_then(|root| self.node(root)).ok_or_else(|| malformed("the catalog is missing"))?;
         let pages = root.pages.ok_or_else(|| malformed("the catalog names no page tree"))?;
-        self.node(found, pages).ok_or_else(|| malformed("the page tree is missing"))?;
+        self.node(pages).ok_or_else(|| malformed("the page tree is missing"))?;
         // The numbers on the way down, each with how many of its kids were visited.
         let mut path: Vec<(u32, usize)> = vec![(pages, 0)];
         let mut on_path = HashSet::from([pages]);
         let mut done = HashSet::new();
         while let Some((number, visited)) = path.last_mut() {
-            let kid = self.node(found, *number).and_then(|node| node.kids.get(*visited)).copied();
+            let kid = self.node(*number).and_then(|node| node.kids.get(*visited)).copied();
             *visited += 1;
             match kid {
                 Some(kid) if on_path.contains(&kid) => return Err(malformed("the page tree contains itself")),
@@ -245,16 +279,8 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn node(&self, found: &CrossReference, number: u32) -> Option<&Node> {
-        let place = match (*found.places.get(&number)?)? {
-            Place::At(offset) => {
-                let mut lexer = Lexer::new(self.bytes, offset);
-                lexer.skip_space();
-                Place::At(lexer.at)
-            }
-            place @ Place::In(..) => place,
-        };
-        self.nodes.get(&place)
+    fn node(&self, number: u32) -> Option<&Node> {
+        self.nodes.get(self.located.get(&number)?)
     }
 }
 

@@ -2,15 +2,23 @@
 
 use std::io::Read;
 
-use flate2::read::ZlibDecoder;
+use flate2::read::DeflateDecoder;
 
 use super::syntax::{Dictionary, Value, from_hex, is_space};
 use crate::media::findings::{Walk, bomb, malformed};
 use crate::policy::DocumentLimits;
 
-/// What one PDF may still inflate.
+/// What one PDF may still inflate or copy.
 #[derive(Debug)]
 pub(super) struct Budget(pub u64);
+
+impl Budget {
+    /// Takes `bytes` off the budget.
+    pub fn charge(&mut self, bytes: usize) -> Walk<()> {
+        self.0 = self.0.checked_sub(bytes as u64).ok_or_else(|| bomb("object streams inflate past the limit"))?;
+        Ok(())
+    }
+}
 
 /// The content of an object or cross-reference stream. A filter that we do not know is refused: skipping the
 /// stream would let its objects pass unseen.
@@ -25,6 +33,7 @@ pub(super) fn decode(
     if filters.len() > crate::media::bytes::index(limits.filters) {
         return Err(malformed(format!("more than {} filters on one stream", limits.filters)));
     }
+    budget.charge(raw.len())?;
     let mut content = raw.to_vec();
     for (n, filter) in filters.iter().enumerate() {
         content = match filter {
@@ -59,12 +68,14 @@ fn filtered(name: &[u8], content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
 }
 
 fn inflated(content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
+    // Readers do not look at the checksum behind the data, and some writers get it wrong: the Deflate data inside
+    // the zlib wrapper is what counts.
+    let Some(data) = content.get(2..).filter(|_| content.first().is_some_and(|b| b & 0x0F == 8)) else {
+        return Err(malformed("an object or cross-reference stream is not Flate data"));
+    };
     let mut out = Vec::new();
-    let read = ZlibDecoder::new(content).take(budget.0.saturating_add(1)).read_to_end(&mut out);
-    if out.len() as u64 > budget.0 {
-        return Err(bomb("object streams inflate past the limit"));
-    }
-    budget.0 -= out.len() as u64;
+    let read = DeflateDecoder::new(data).take(budget.0.saturating_add(1)).read_to_end(&mut out);
+    budget.charge(out.len())?;
     read.map(|_| out).map_err(|_| malformed("an object or cross-reference stream does not inflate"))
 }
 

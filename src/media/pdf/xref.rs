@@ -1,7 +1,7 @@
 //! The cross-reference: which object lies where, from the newest revision to the oldest.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use super::objects::{self, Place};
 use super::streams::{self, Budget};
@@ -11,13 +11,13 @@ use crate::media::findings::{Walk, bomb, malformed, truncated};
 use crate::policy::DocumentLimits;
 
 /// Sections that one document may chain by `/Prev`: each is a revision.
-const MAX_SECTIONS: usize = 2048;
+const MAX_SECTIONS: usize = 1024;
 
 /// What all sections say together.
 #[derive(Debug, Default)]
 pub(super) struct CrossReference {
     /// `None` for freed objects.
-    pub places: HashMap<u32, Option<Place>>,
+    pub places: BTreeMap<u32, Option<Place>>,
     pub root: Option<u32>,
     pub encrypted: bool,
 }
@@ -54,6 +54,12 @@ pub(super) fn read(bytes: &[u8], start: usize, limits: &DocumentLimits, budget: 
 }
 
 impl CrossReference {
+    /// The numbers of the streams that objects are said to lie in.
+    pub fn containers(&self) -> HashSet<u32> {
+        let inner = |place: &Place| if let Place::In(stream, _) = place { Some(*stream) } else { None };
+        self.places.values().flatten().filter_map(inner).collect()
+    }
+
     fn section<'a>(
         &mut self,
         bytes: &'a [u8],
@@ -112,6 +118,7 @@ impl CrossReference {
         let object =
             objects::read(bytes, at, limits).and_then(|object| object.ok_or_else(|| malformed("no object there")));
         let object = object.map_err(|_| malformed(format!("no cross-reference at byte {at}")))?;
+        budget.charge(object.end - object.start)?;
         let (Value::Dictionary(dictionary), Some(raw)) = (object.value, object.stream) else {
             return Err(malformed("the cross-reference stream is no stream"));
         };

@@ -274,8 +274,12 @@ fn agreement_is_checked() {
         ("[clamd]\ntimeout = \"5m\"\n", "clamd.timeout (5m) must be below limits.job_deadline (5m)"),
         ("[s3]\ntimeout = \"6m\"\n", "s3.timeout (6m) must be below"),
         (
-            "[clamd]\nmax_file_size = \"1 MiB\"\n",
+            "[clamd]\nmax_file_size = \"1 MiB\"\n[policy.default]\ndocuments.part_bytes = \"1 MiB\"\n",
             "policy.default.max_size (10 MiB) must not be above clamd.max_file_size (1 MiB)",
+        ),
+        (
+            "[policy.default]\ndocuments.part_bytes = \"70 MiB\"\n",
+            "documents.part_bytes (70 MiB) must not be above clamd.max_file_size (64 MiB)",
         ),
         ("[limits]\nspool = \"1 MiB\"\n", "must not be above limits.spool (1 MiB)"),
         ("[limits]\nmemory = \"256 MiB\"\n", "one file under policy default may need"),
@@ -284,7 +288,10 @@ fn agreement_is_checked() {
             "limits.snapshot_memory (1 GiB) must not be above",
         ),
         ("[policy.default.image]\nmax_total_pixels = \"1 MP\"\n", "image.max_pixels (50 MP) must not be above"),
-        ("[policy.default.documents]\npart_bytes = \"101 MiB\"\n", "documents.inflated_bytes (100 MiB)"),
+        (
+            "[policy.default.documents]\npart_bytes = \"64 MiB\"\ninflated_bytes = \"63 MiB\"\n",
+            "documents.inflated_bytes (100 MiB)",
+        ),
         ("[scan]\nwarn_signature_age = \"8d\"\n", "warn_signature_age (8d) must not be above max_signature_age (7d)"),
         ("[scan]\nengines = [\"yara\"]\n", "engine \"yara\" has no rules"),
         ("[retry]\ntiers = [\"1m\", \"10s\"]\n", "retry.tiers: the waits must ascend"),
@@ -336,7 +343,7 @@ fn a_bucket_has_one_role() {
 
 #[test]
 fn a_policy_that_nobody_uses_need_not_agree() {
-    let text = "[clamd]\nmax_file_size = \"2 MiB\"\n[policy.small]\nmax_size = \"1 MiB\"\n[[route]]\n";
+    let text = "[clamd]\nmax_file_size = \"2 MiB\"\n[policy.small]\nmax_size = \"1 MiB\"\ndocuments.part_bytes = \"2 MiB\"\n[[route]]\n";
     Given::file(&format!("{text}policy = \"small\"\n")).settings();
     let mistakes = Given::file(text).mistakes();
     assert!(mistakes.contains("policy.default.max_size (10 MiB) must not be above"), "{mistakes}");

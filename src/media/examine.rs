@@ -148,7 +148,7 @@ fn image(media: MediaType, bytes: &[u8], policy: &Policy, findings: &mut Finding
 fn document(media: MediaType, bytes: &[u8], policy: &Policy, findings: &mut Findings) -> Option<MediaType> {
     let proved = match media {
         MediaType::Pdf => {
-            pdf::walk(bytes, &policy.documents, findings);
+            pdf::walk(bytes, &policy.documents, policy.documents.stream_bytes, findings);
             true
         }
         MediaType::Doc => doc::walk(bytes, &policy.documents, findings),

@@ -107,7 +107,7 @@ pub(super) fn judge(code: &str, place: &str, findings: &mut Findings) {
     let name = name.to_ascii_uppercase();
     match name.as_str() {
         "DDE" | "DDEAUTO" => {
-            findings.add(ReasonCode::ActiveContent, format!("{name} field starts a program, in {place}"))
+            findings.add(ReasonCode::ActiveContent, format!("{name} field starts a program, in {place}"));
         }
         "INCLUDEPICTURE" | "INCLUDETEXT" | "INCLUDE" | "LINK" | "IMPORT" | "RD" | "DATABASE" => {
             // Each of them may have its source in any place, behind switches or a class name.

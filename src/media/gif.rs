@@ -1,4 +1,4 @@
-//! GIF: screen, extensions and images block by block to the trailer (GIF89a specification).
+//! GIF: screen, extensions and images block by block to the trailer (`GIF89a` specification).
 
 use super::bytes::{array, u16_le};
 use super::findings::{Walk, malformed, truncated};

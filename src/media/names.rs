@@ -50,8 +50,12 @@ fn fault_of(name: &str) -> Option<&'static str> {
         Some("name longer than 255 bytes")
     } else if hides_something(name) {
         Some("control, invisible or direction-changing character in the name")
-    } else if name.contains(['/', '\\', ':', '<', '>', '"', '|', '?', '*']) || decodes_to_path(name) {
-        Some("character in the name that is part of a path or of markup")
+    } else if name.contains(['/', '\\', ':', '<', '>', '"', '|', '?', '*'])
+        || name.contains("$(")
+        || name.contains('`')
+        || decodes_to_path(name)
+    {
+        Some("character in the name that is part of a path, of markup or of a command")
     } else if name.contains(['\u{FF0E}', '\u{2024}', '\u{FE52}']) {
         Some("look-alike of a dot in the name")
     } else if name.ends_with('.') || name.ends_with(char::is_whitespace) {
@@ -83,9 +87,7 @@ fn folded(name: &str) -> String {
 fn hides_something(name: &str) -> bool {
     let mut previous = ' ';
     name.chars().any(|c| {
-        let joins = matches!(c, '\u{200C}' | '\u{200D}')
-            && !previous.is_ascii()
-            && previous.is_alphanumeric() | !previous.is_alphabetic();
+        let joins = matches!(c, '\u{200C}' | '\u{200D}') && !previous.is_ascii();
         previous = c;
         text::is_unsafe(c) && !joins
     })

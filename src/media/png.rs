@@ -22,6 +22,10 @@ struct Chunk<'a> {
 
 /// What has been seen so far, for the rules of order.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact about the chunks so far, and they do not exclude each other"
+)]
 struct Order {
     colour: u8,
     palette: bool,
@@ -148,7 +152,7 @@ impl Order {
 
     fn palette(&mut self, chunk: &Chunk<'_>) -> Walk<()> {
         let length = chunk.data.len();
-        if self.palette || self.idat || length == 0 || length % 3 != 0 || length > 768 {
+        if self.palette || self.idat || length == 0 || !length.is_multiple_of(3) || length > 768 {
             return Err(malformed("PLTE is misplaced or has a wrong length"));
         }
         self.palette = true;

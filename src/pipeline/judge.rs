@@ -35,9 +35,10 @@ impl Judge {
     /// Our own trouble: an engine without an answer, a step that broke.
     pub async fn judge(&self, file: Fetched, policy: &Arc<Policy>, timings: &mut Timings) -> Result<Judgement, Fault> {
         let (identified, scanned) = tokio::join!(self.identify(&file, policy), self.scan(&file));
-        let (identity, identify) = identified?;
-        let (answers, scan) = scanned?;
-        (timings.identify, timings.scan) = (identify, scan);
+        let identity;
+        (identity, timings.identify) = identified?;
+        let answers;
+        (answers, timings.scan) = scanned?;
 
         let Identity { examination, memory_to_sanitize } = identity;
         let trailing = examination.trailing;

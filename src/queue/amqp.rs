@@ -175,8 +175,8 @@ impl AmqpDelivery {
     /// Acks, and believes it only when the frame went out: an `Ok(false)` means that the channel is gone.
     async fn ack(mut self) -> Result<(), Fault> {
         let acker = self.acker.take();
-        let acked = timeout(PATIENCE, async { Some(acker?.ack(BasicAckOptions::default()).await) });
-        self.settled(matches!(acked.await, Ok(Some(Ok(true)))))
+        let answer = timeout(PATIENCE, async { Some(acker?.ack(BasicAckOptions::default()).await) });
+        self.settled(matches!(answer.await, Ok(Some(Ok(true)))))
     }
 
     /// Gives the message back as a copy without another failed attempt: a nack would count towards the broker's own

@@ -40,7 +40,7 @@ fn lay_out(corpus: &Path, rows: &[Row], to: &Path) -> BTreeMap<String, PathBuf> 
     let mut folders = BTreeMap::new();
     for row in rows {
         let mut bytes = std::fs::read(corpus.join(&row.path)).unwrap_or_else(|e| panic!("{}: {e}", row.path));
-        if row.path.ends_with(".enc") {
+        if Path::new(&row.path).extension().is_some_and(|e| e == "enc") {
             crate::services::decode(&mut bytes);
         }
         let folder = to.join(row.declared.replace(['/', ';', ' '], "_"));

@@ -83,7 +83,10 @@ fn check_picture(key: &str, bytes: &[u8], record: &Value) {
     let reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().expect("a known format");
     let mut decoder = reader.into_decoder().unwrap_or_else(|e| panic!("{key}: {e}"));
     let (decoded_width, decoded_height) = decoder.dimensions();
-    assert_eq!((u64::from(decoded_width), Some(u64::from(decoded_height))), (width, record["sanitized"]["height"].as_u64()));
+    assert_eq!(
+        (u64::from(decoded_width), Some(u64::from(decoded_height))),
+        (width, record["sanitized"]["height"].as_u64())
+    );
     assert!(width <= 2000 && decoded_height <= 2000, "{key}");
     assert_eq!(decoder.exif_metadata().ok().flatten(), None, "{key}");
     assert_eq!(decoder.xmp_metadata().ok().flatten(), None, "{key}");

@@ -149,7 +149,7 @@ impl World {
         };
         let delivery = tokio::time::timeout(PATIENCE, waiting).await.expect("a dead letter in time");
         let mut headers = BTreeMap::new();
-        for (name, value) in delivery.properties.headers().iter().flat_map(|h| h.inner()) {
+        for (name, value) in delivery.properties.headers().iter().flat_map(FieldTable::inner) {
             if let Some(text) = value.as_long_string() {
                 headers.insert(name.to_string(), text.to_string());
             }

@@ -15,7 +15,7 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Walks an archive. Returns whether it is, or at least tries to be, a Word document.
 pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Findings) -> bool {
-    let mut budget = zip::Budget(limits.inflated_bytes);
+    let mut budget = zip::Budget::of(limits);
     match zip::open(bytes, limits, findings) {
         // Nothing can be said about parts behind a password.
         Ok(_) if findings.has(ReasonCode::Encrypted) => names_office_parts(bytes),

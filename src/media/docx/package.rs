@@ -93,12 +93,14 @@ impl Package {
             let key = part_key(&entry.name);
             if key == TYPES {
                 let content = entry.content(limits, budget)?;
-                xml::read(&entry.name, &content, limits.xml_depth, |item| package.content_type(&item))?;
+                xml::read(&entry.name, &content, limits.xml_depth, &mut budget.elements, |item| {
+                    package.content_type(&item);
+                })?;
                 bounded(package.overrides.len() + package.defaults.len())?;
             } else if let Some(owner) = owner(&key) {
                 let content = entry.content(limits, budget)?;
                 let found = &mut package.relationships;
-                xml::read(&entry.name, &content, limits.xml_depth, |item| {
+                xml::read(&entry.name, &content, limits.xml_depth, &mut budget.elements, |item| {
                     // One more than allowed is remembered, so that the count below sees it.
                     if found.len() <= MAX_STATEMENTS {
                         found.extend(relationship(&owner, &item));

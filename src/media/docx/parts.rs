@@ -31,7 +31,8 @@ impl Judge<'_> {
             let key = part_key(&entry.name);
             self.declared(&key, findings);
             // Relationship parts were read for the package.
-            if key.ends_with(".rels") || key == "[content_types].xml" {
+            let extension = key.rsplit('.').next();
+            if extension == Some("rels") || key == "[content_types].xml" {
                 continue;
             }
             let judged = entry.content(self.limits, budget).and_then(|content| {
@@ -40,10 +41,12 @@ impl Judge<'_> {
                 }
                 // Word on a Mac pastes pictures as PDF. They have to be as harmless as a PDF on its own.
                 if pictures.contains(&key) && pdf::header_offset(&content) == Some(0) {
-                    pdf::walk(&content, self.limits, findings);
+                    let allowed = budget.bytes.min(self.limits.stream_bytes);
+                    let left = pdf::walk(&content, self.limits, allowed, findings);
+                    budget.bytes -= allowed - left.min(allowed);
                     return Ok(());
                 }
-                self.content(&key, &content, findings)
+                self.content(&key, &content, budget, findings)
             });
             if let Err(broken) = judged {
                 findings.broken(&broken);
@@ -82,7 +85,7 @@ impl Judge<'_> {
         }
         match kind.as_str() {
             "vbaproject" | "wordvbadata" => {
-                findings.add(ReasonCode::Macro, format!("{place} refers to macros in {target}"))
+                findings.add(ReasonCode::Macro, format!("{place} refers to macros in {target}"));
             }
             "control" | "activexcontrolbinary" => {
                 findings.add(ReasonCode::ActiveContent, format!("{place} has an ActiveX control in {target}"));
@@ -122,7 +125,7 @@ impl Judge<'_> {
         }
     }
 
-    fn content(&self, key: &str, content: &[u8], findings: &mut Findings) -> Walk<()> {
+    fn content(&self, key: &str, content: &[u8], budget: &mut Budget, findings: &mut Findings) -> Walk<()> {
         let media = self.package.type_of(key);
         let place = self.place(key);
         if content.starts_with(CFB_MAGIC) {
@@ -136,11 +139,11 @@ impl Judge<'_> {
         } else if content.starts_with(b"MZ") && !media.contains("obfuscatedfont") {
             findings.add(ReasonCode::EmbeddedFile, format!("{place} begins like a program"));
         }
-        if media.starts_with("image/") || !(media.ends_with("xml") || key.ends_with(".xml")) {
+        if media.starts_with("image/") || !(media.ends_with("xml") || key.rsplit('.').next() == Some("xml")) {
             return Ok(());
         }
         let mut reader = FieldReader { fields: Fields::default(), in_code: 0, in_text: 0, place: &place, findings };
-        xml::read(key, content, self.limits.xml_depth, |item| reader.item(&item))
+        xml::read(key, content, self.limits.xml_depth, &mut budget.elements, |item| reader.item(&item))
     }
 }
 
@@ -159,7 +162,7 @@ impl FieldReader<'_> {
     fn item(&mut self, item: &Item<'_>) {
         match item {
             Item::Start(element) => self.start(element),
-            Item::End(name) => match *name {
+            Item::End(name, true) => match *name {
                 "instrText" | "delInstrText" => self.in_code = self.in_code.saturating_sub(1),
                 "t" | "delText" => self.in_text = self.in_text.saturating_sub(1),
                 _ => {}
@@ -167,15 +170,15 @@ impl FieldReader<'_> {
             Item::Text(text) if self.fields.is_open() && self.in_code + self.in_text > 0 => self.fields.text(text),
             // Some writers leave the marks of a field away and its code still works.
             Item::Text(text) if self.in_code > 0 => fields::judge(text, self.place, self.findings),
-            Item::Text(_) => {}
+            Item::Text(_) | Item::End(_, false) => {}
         }
     }
 
     fn start(&mut self, element: &Element<'_>) {
         match element.name() {
-            "instrText" | "delInstrText" => self.in_code += 1,
-            "t" | "delText" => self.in_text += 1,
-            "fldChar" => match element.get("fldCharType").as_deref() {
+            "instrText" | "delInstrText" if element.of_word => self.in_code += 1,
+            "t" | "delText" if element.of_word => self.in_text += 1,
+            "fldChar" if element.of_word => match element.get("fldCharType").as_deref() {
                 Some("begin") => self.fields.begin(),
                 Some("separate") => self.fields.separate(self.place, self.findings),
                 Some("end") => self.fields.end(self.place, self.findings),

@@ -1,60 +1,90 @@
 //! The XML of an office part, as events with local names: no DTD, no entities but the predefined ones, bounded
-//! depth. Prefixes are ignored, since a writer may choose any.
+//! depth. Prefixes mean nothing, since a writer may choose any.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use quick_xml::escape::unescape;
 use quick_xml::events::{BytesStart, Event};
-use quick_xml::{Reader, XmlVersion};
+use quick_xml::name::{Namespace, ResolveResult};
+use quick_xml::{NsReader, XmlVersion};
 
-use crate::media::findings::{Walk, malformed};
+use crate::media::findings::{Walk, bomb, malformed};
 
 /// What a part consists of, as far as it can matter.
 pub(super) enum Item<'a> {
-    Start(Element<'a>),
-    /// The local name of an element that ends.
-    End(&'a str),
+    Start(&'a Element<'a>),
+    /// The local name of an element that ends, and whether it is one of Word's.
+    End(&'a str, bool),
     Text(Cow<'a, str>),
 }
 
 /// The start of an element. Attributes are only parsed when somebody asks: most elements matter to nobody.
-pub(super) struct Element<'a>(&'a BytesStart<'a>);
+pub(super) struct Element<'a> {
+    start: &'a BytesStart<'a>,
+    /// Whether it may be in the namespace of `WordprocessingML`. Elements of others must not confuse the order of
+    /// Word's own: Word skips what it is told to ignore.
+    pub of_word: bool,
+    /// Set when a value was asked for that two attributes give, in different namespaces.
+    ambiguous: Cell<bool>,
+}
 
 impl Element<'_> {
     pub fn name(&self) -> &str {
-        self.0.local_name().into_inner()
+        self.start.local_name().into_inner()
     }
 
     /// The value of the attribute with that local name, character references resolved.
     pub fn get(&self, name: &str) -> Option<String> {
-        let mut attributes = self.0.attributes().flatten();
-        let found = attributes.find(|attribute| attribute.key.local_name().into_inner() == name)?;
+        let attributes = self.start.attributes().flatten();
+        let mut named = attributes.filter(|attribute| attribute.key.local_name().into_inner() == name);
+        let found = named.next()?;
+        self.ambiguous.set(self.ambiguous.get() || named.next().is_some());
         found.normalized_value(XmlVersion::Implicit1_0).ok().map(Cow::into_owned)
     }
 }
 
-/// Reads a part and hands each item to `visit`. `part` names it in findings.
-pub(super) fn read(part: &str, content: &[u8], max_depth: u32, mut visit: impl FnMut(Item<'_>)) -> Walk<()> {
+/// Reads a part and hands each item to `visit`. `part` names it in findings; `elements` is how many may still
+/// come.
+pub(super) fn read(
+    part: &str,
+    content: &[u8],
+    max_depth: u32,
+    elements: &mut u32,
+    mut visit: impl FnMut(Item<'_>),
+) -> Walk<()> {
     let text = decode(part, content)?;
-    let mut reader = Reader::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(&text));
+    let mut reader = NsReader::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(&text));
     let mut depth = 0u32;
     let broken = || malformed(format!("part {part} is not well-formed XML"));
+    let mut start = |element: Element<'_>, visit: &mut dyn FnMut(Item<'_>)| {
+        *elements = elements.checked_sub(1).ok_or_else(|| bomb("too many XML elements"))?;
+        visit(Item::Start(&element));
+        if element.ambiguous.get() { Err(malformed(format!("part {part} gives one attribute twice"))) } else { Ok(()) }
+    };
     loop {
-        match reader.read_event().map_err(|_| broken())? {
-            Event::Start(start) => {
+        let (namespace, event) = reader.read_resolved_event().map_err(|_| broken())?;
+        let of_word = match namespace {
+            // A namespace in character references is one that a comparison does not see.
+            ResolveResult::Bound(Namespace(name)) if name.contains('&') => return Err(broken()),
+            ResolveResult::Bound(Namespace(name)) => name.contains("wordprocessingml"),
+            ResolveResult::Unbound | ResolveResult::Unknown(_) => true,
+        };
+        match event {
+            Event::Start(tag) => {
                 depth += 1;
                 if depth > max_depth {
                     return Err(malformed(format!("part {part} nests deeper than {max_depth} elements")));
                 }
-                visit(Item::Start(Element(&start)));
+                start(Element { start: &tag, of_word, ambiguous: Cell::new(false) }, &mut visit)?;
             }
-            Event::Empty(start) => {
-                visit(Item::Start(Element(&start)));
-                visit(Item::End(start.local_name().into_inner()));
+            Event::Empty(tag) => {
+                start(Element { start: &tag, of_word, ambiguous: Cell::new(false) }, &mut visit)?;
+                visit(Item::End(tag.local_name().into_inner(), of_word));
             }
             Event::End(end) => {
                 depth = depth.saturating_sub(1);
-                visit(Item::End(end.local_name().into_inner()));
+                visit(Item::End(end.local_name().into_inner(), of_word));
             }
             Event::Text(text) => visit(Item::Text(text.xml10_content())),
             Event::CData(data) => visit(Item::Text(data.xml10_content())),

@@ -36,9 +36,24 @@ pub(super) struct Entry<'a> {
     data: &'a [u8],
 }
 
-/// What one document may still inflate, nested packages included.
+/// The XML elements of one document. The largest real ones have some two million; inflated to its limit, a
+/// document could have twenty-five.
+const MAX_ELEMENTS: u32 = 5_000_000;
+
+/// What one document may still make us do, nested packages included.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Budget(pub u64);
+pub(super) struct Budget {
+    /// Bytes to inflate.
+    pub bytes: u64,
+    /// XML elements to read.
+    pub elements: u32,
+}
+
+impl Budget {
+    pub fn of(limits: &DocumentLimits) -> Self {
+        Self { bytes: limits.inflated_bytes, elements: MAX_ELEMENTS }
+    }
+}
 
 /// The fields that the central directory and a local header have in common.
 #[derive(PartialEq, Eq)]
@@ -272,7 +287,7 @@ impl Entry<'_> {
     /// headers lie.
     pub fn content(&self, limits: &DocumentLimits, budget: &mut Budget) -> Walk<Vec<u8>> {
         let name = &self.name;
-        let allowed = limits.part_bytes.min(budget.0);
+        let allowed = limits.part_bytes.min(budget.bytes);
         if u64::from(self.size) > allowed {
             return Err(bomb(format!("part {name} inflates to {} bytes, {allowed} are left", self.size)));
         }
@@ -283,7 +298,7 @@ impl Entry<'_> {
             DEFLATED => DeflateDecoder::new(self.data).take(limit).read_to_end(&mut content),
             _ => self.data.take(limit).read_to_end(&mut content),
         };
-        budget.0 = budget.0.saturating_sub(content.len() as u64);
+        budget.bytes = budget.bytes.saturating_sub(content.len() as u64);
         let mut sum = flate2::Crc::new();
         sum.update(&content);
         match read {

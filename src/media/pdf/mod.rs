@@ -34,18 +34,19 @@ pub(super) fn header_offset(bytes: &[u8]) -> Option<usize> {
     Some(if before.iter().all(u8::is_ascii_whitespace) { 0 } else { at })
 }
 
-/// Walks a document whose header is in the first kilobyte.
-pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Findings) {
+/// Walks a document whose header is in the first kilobyte. Its streams may inflate to `inflatable` bytes in
+/// all; returns how many of them are left.
+pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, inflatable: u64, findings: &mut Findings) -> u64 {
     if let Some(at) = header_offset(bytes).filter(|at| *at > 0) {
         findings.add(ReasonCode::Polyglot, format!("other content before the PDF header at byte {at}"));
-        return;
+        return inflatable;
     }
     let header = find(bytes, MARK, 0).unwrap_or(0);
     let version = bytes.get(header + MARK.len()..).unwrap_or_default();
     if !matches!(version, [b'1' | b'2', b'.', b'0'..=b'9', ..]) {
         findings.add(ReasonCode::Malformed, "unknown version in the PDF header");
     }
-    let mut budget = Budget(limits.stream_bytes);
+    let mut budget = Budget(inflatable);
     let reference = cross_reference(bytes, header, limits, &mut budget, findings);
     let reference = findings.note(reference);
     let encrypted = reference.as_ref().is_some_and(|(_, found)| found.encrypted);
@@ -60,6 +61,14 @@ pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Finding
         let pages = scan.check_pages(&found);
         findings.note(pages);
     }
+    scan.inflatable()
+}
+
+/// Whether a browser or a server that reads these bytes as its own would find something to do.
+fn is_markup(bytes: &[u8]) -> bool {
+    const MARKS: [&[u8]; 4] = [b"<html", b"<script", b"<!doctype", b"<?php"];
+    let lower = bytes.to_ascii_lowercase();
+    MARKS.iter().any(|mark| find(&lower, mark, 0).is_some())
 }
 
 /// Reads the cross-reference after judging what follows the last end mark. Offsets count from the file's first
@@ -75,6 +84,8 @@ fn cross_reference(
     let tail = bytes.get(end + END_MARK.len()..).unwrap_or_default();
     if let Some(kind) = foreign_container(tail) {
         findings.add(ReasonCode::Polyglot, format!("{kind} behind the end of the document"));
+    } else if is_markup(tail) {
+        findings.add(ReasonCode::Polyglot, "HTML or script behind the end of the document");
     } else if tail.len() > WINDOW {
         findings.add(ReasonCode::TrailingData, format!("{} bytes behind the end of the document", tail.len()));
     }

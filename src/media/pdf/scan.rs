@@ -61,6 +61,11 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// What the budget still has.
+    pub fn inflatable(&self) -> u64 {
+        self.budget.0
+    }
+
     pub fn encrypted(&self) -> bool {
         self.encrypted
     }

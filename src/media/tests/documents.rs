@@ -27,6 +27,16 @@ fn fields_are_read_across_runs_and_not_in_text() {
 }
 
 #[test]
+fn foreign_markup_does_not_hide_a_field() {
+    let end = "<x:fldChar x:fldCharType=\"end\"/>";
+    let hidden = [mark("begin").as_str(), &run("DD"), end, &run("E x"), &mark("end")].concat();
+    assert_eq!(codes(&docx(&hidden)), ["active_content"]);
+    assert_eq!(codes(&docx("<w:fldSimple x:instr=\"PAGE\" w:instr=\"DDE x\"/>")), ["malformed"]);
+    let spelled = format!("<v:fldSimple xmlns:v=\"{}\" v:instr=\"PAGE\"/>", WORD.replace('w', "&#119;"));
+    assert_eq!(codes(&docx(&spelled)), ["malformed"]);
+}
+
+#[test]
 fn relationships_tell_what_a_document_fetches_or_carries() {
     for (kind, target, external, code) in [
         ("hyperlink", "https://example.com", true, None),
@@ -61,6 +71,41 @@ fn parts_are_judged_by_name_and_content() {
     let wide: Vec<u8> = "<a><instrText>DDE x</instrText></a>".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(with("word/a.xml", &wide), ["active_content"], "UTF-16 is read, not skipped");
     assert_eq!(with("word/a.xml", b"<?xml version='1.0' encoding='UTF-7'?><a/>"), ["malformed"]);
+}
+
+#[test]
+fn a_picture_in_pdf_is_judged_like_a_pdf() {
+    let with = |content: &[u8]| {
+        codes(&docx_of(WORD_MAIN, "", &[("image", "media/a.pdf", false)], &[("word/media/a.pdf", content)]))
+    };
+    assert!(with(&pdf("", &[])).is_empty());
+    assert_eq!(with(&pdf("/OpenAction << /S /Launch >>", &[])), ["active_content"]);
+    assert_eq!(codes(&docx_of(WORD_MAIN, "", &[], &[("word/media/a.pdf", &pdf("", &[]))])), ["embedded_file"]);
+}
+
+#[test]
+fn a_chart_may_carry_its_numbers() {
+    let types = "<Types><Default Extension=\"xml\" ContentType=\"application/xml\"/>\
+                 <Override PartName=\"/word/document.xml\" ContentType=\"{}\"/>\
+                 <Override PartName=\"/word/charts/c.xml\" ContentType=\"application/vnd.openxmlformats-officedocument.drawingml.chart+xml\"/></Types>"
+        .replace("{}", WORD_MAIN);
+    let root = "<Relationships><Relationship Type=\"x/officeDocument\" Target=\"word/document.xml\"/></Relationships>";
+    let own = "<Relationships><Relationship Type=\"x/package\" Target=\"../embeddings/n.xlsx\"/></Relationships>";
+    let with = |numbers: &[u8]| {
+        let entries: [(&str, &[u8]); 6] = [
+            ("[Content_Types].xml", types.as_bytes()),
+            ("_rels/.rels", root.as_bytes()),
+            ("word/document.xml", b"<a/>"),
+            ("word/charts/c.xml", b"<a/>"),
+            ("word/charts/_rels/c.xml.rels", own.as_bytes()),
+            ("word/embeddings/n.xlsx", numbers),
+        ];
+        codes(&zip(&entries))
+    };
+    assert!(with(&zip(&[("xl/workbook.xml", b"<a/>")])).is_empty());
+    assert_eq!(with(&zip(&[("xl/vbaProject.bin", b"x")])), ["macro"]);
+    assert_eq!(with(&zip(&[("a.zip", &zip(&[("b", b"x")]))])), ["embedded_file"], "nothing nests deeper");
+    assert_eq!(with(&compound(&[("/Workbook", vec![1])])), ["embedded_file"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::policy::Trailing;
 
 #[test]
 fn bytes_behind_an_image_are_dropped_unless_they_are_a_container() {
-    let claims = Claims { key_name: "a", key: "a", filename: None, declared: &[] };
+    let claims = Claims { key_name: "a", key: Some("a"), filename: None, declared: &[] };
     for (media, image) in all_samples().into_iter().filter(|(media, _)| media.is_image()) {
         let padded = [&image[..], b"\n\0\0 maker's own trailer"].concat();
         let found = examine(&padded, &claims, &Policy::guide());

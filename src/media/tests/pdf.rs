@@ -1,5 +1,6 @@
 //! Rules of PDF: what opens by itself, where it hides, and what a reader could understand differently.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use flate2::Compression;
@@ -28,8 +29,8 @@ fn with_raw(object: &[u8]) -> Vec<u8> {
 fn object_stream(inner: &[&str], dictionary: &str) -> Vec<u8> {
     let (mut table, mut body) = (String::new(), String::new());
     for (n, object) in inner.iter().enumerate() {
-        table += &format!("{} {} ", 20 + n, body.len());
-        body += &format!("{object} ");
+        write!(table, "{} {} ", 20 + n, body.len()).unwrap();
+        write!(body, "{object} ").unwrap();
     }
     let data = deflated(format!("{table}{body}").as_bytes());
     let (count, first, length) = (inner.len(), table.len(), data.len());
@@ -58,7 +59,7 @@ fn what_acts_by_itself_is_named() {
         ("/A << /S /URI /URI (file://host/x) >>".into(), "null", "external_reference"),
         ("/A << /S /GoToR /F (x.pdf) >>".into(), "null", "external_reference"),
         ("/Names << /EmbeddedFiles 4 0 R >>".into(), "<< /Type /Filespec /EF << /F 5 0 R >> >>", "embedded_file"),
-        ("".into(), "<< /Subtype /FileAttachment >>", "embedded_file"),
+        (String::new(), "<< /Subtype /FileAttachment >>", "embedded_file"),
     ] {
         assert_eq!(codes(&pdf(&catalog, &[more])), [code], "{catalog} {more}");
     }
@@ -151,6 +152,7 @@ fn other_formats_around_the_document_are_polyglots() {
     assert_eq!(codes(&[b"<html>".as_slice(), &good].concat()).first(), Some(&"polyglot"));
     assert_eq!(codes(&[&good[..], &zip(&[("a", b"x")])].concat()), ["polyglot"]);
     assert_eq!(codes(&[&good[..], &[b'x'; 2000]].concat()), ["trailing_data"]);
+    assert_eq!(codes(&[&good[..], b"<SCRIPT>alert(1)"].concat()), ["polyglot"]);
     assert!(codes(&[&good[..], b"\r\n\0\0"].concat()).is_empty());
     assert!(codes(&[&good[..], &good].concat()).contains(&"polyglot"), "two documents in one file");
 }

@@ -22,7 +22,7 @@ pub fn jpeg_of(width: u16, height: u16) -> Vec<u8> {
     [&[0xFF, 0xD8][..], &segment(0xE0, b"JFIF\0"), &[0xFF, 0xFF], &frame, &scan, data].concat()
 }
 
-pub fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+pub fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
     let mut sum = flate2::Crc::new();
     sum.update(kind);
     sum.update(data);
@@ -70,7 +70,7 @@ pub fn riff(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
 
 /// A lossless bitstream of that size.
 pub fn vp8l(width: u32, height: u32) -> Vec<u8> {
-    [&[0x2F][..], &(width - 1 | (height - 1) << 14).to_le_bytes(), &[0; 4]].concat()
+    [&[0x2F][..], &((width - 1) | ((height - 1) << 14)).to_le_bytes(), &[0; 4]].concat()
 }
 
 /// The extended header of a canvas of that size.
@@ -118,6 +118,7 @@ pub fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     [out, directory, end].concat()
 }
 
+pub const WORD: &str = "http://schemas.openxmlformats.org/wordprocessingml/2006/main";
 pub const WORD_MAIN: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml";
 const OFFICE: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
 
@@ -136,7 +137,9 @@ pub fn docx_of(main: &str, body: &str, relationships: &[(&str, &str, bool)], par
         write!(own, "<Relationship Id=\"r\" Type=\"{OFFICE}/{kind}\" Target=\"{target}\"{mode}/>").unwrap();
     }
     own.push_str("</Relationships>");
-    let document = format!("<?xml version=\"1.0\"?><w:document xmlns:w=\"w\"><w:body>{body}</w:body></w:document>");
+    let document = format!(
+        "<?xml version=\"1.0\"?><w:document xmlns:w=\"{WORD}\" xmlns:x=\"other\"><w:body>{body}</w:body></w:document>"
+    );
     let mut entries: Vec<(&str, &[u8])> = vec![
         ("[Content_Types].xml", types.as_bytes()),
         ("_rels/.rels", root.as_bytes()),

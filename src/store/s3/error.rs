@@ -26,8 +26,9 @@ pub fn kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Error
     match (status, code) {
         (_, Some("NoSuchBucket")) => ErrorKind::Unavailable,
         // 405 is what a GET of a delete marker answers, 400 a version id that this store would never give out.
-        (Some(404), _) | (Some(405), Some("MethodNotAllowed")) => ErrorKind::Gone,
-        (Some(400), Some("NoSuchVersion" | "InvalidArgument")) => ErrorKind::Gone,
+        (Some(404), _)
+        | (Some(405), Some("MethodNotAllowed"))
+        | (Some(400), Some("NoSuchVersion" | "InvalidArgument")) => ErrorKind::Gone,
         (Some(401 | 403), _) => ErrorKind::Denied,
         (Some(412), _) | (Some(409), Some("ConditionalRequestConflict")) => ErrorKind::Precondition,
         _ => ErrorKind::Unavailable,

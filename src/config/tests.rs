@@ -290,7 +290,7 @@ fn agreement_is_checked() {
         ("[policy.default.image]\nmax_total_pixels = \"1 MP\"\n", "image.max_pixels (50 MP) must not be above"),
         (
             "[policy.default.documents]\npart_bytes = \"64 MiB\"\ninflated_bytes = \"63 MiB\"\n",
-            "documents.inflated_bytes (100 MiB)",
+            "documents.inflated_bytes (63 MiB)",
         ),
         ("[scan]\nwarn_signature_age = \"8d\"\n", "warn_signature_age (8d) must not be above max_signature_age (7d)"),
         ("[scan]\nengines = [\"yara\"]\n", "engine \"yara\" has no rules"),

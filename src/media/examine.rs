@@ -133,6 +133,10 @@ fn image(media: MediaType, bytes: &[u8], policy: &Policy, findings: &mut Finding
     if let Some(canvas) = canvas {
         canvas.judge(&policy.image, findings);
     }
+    // Readers of PDF take a header anywhere in the first kilobyte, and rebuild the rest.
+    if pdf::header_offset(bytes).is_some() {
+        findings.add(ReasonCode::Polyglot, "a PDF begins inside of the image");
+    }
     let Some(end) = findings.note(walk) else { return false };
     let tail = bytes.get(end..).unwrap_or_default();
     if let Some(kind) = bytes::foreign_container(tail) {

@@ -11,14 +11,17 @@ use crate::telemetry::metrics::{InFlight, Metrics};
 #[derive(Clone)]
 pub struct Budget {
     kib: Arc<Semaphore>,
+    /// One per core: more pictures at once would be no faster and need more memory.
+    cores: Arc<Semaphore>,
     total: u32,
     metrics: Arc<Metrics>,
 }
 
-/// Memory that is set aside until this is dropped.
+/// Memory, and perhaps a core, that is set aside until this is dropped.
 #[must_use]
 pub struct Reservation {
-    _permit: Option<OwnedSemaphorePermit>,
+    _memory: Option<OwnedSemaphorePermit>,
+    _core: Option<OwnedSemaphorePermit>,
     _gauge: InFlight,
 }
 
@@ -26,7 +29,13 @@ impl Budget {
     #[must_use]
     pub fn new(total: ByteSize, metrics: Arc<Metrics>) -> Self {
         let kib = u32::try_from(total.0 >> 10).unwrap_or(u32::MAX);
-        Self { kib: Arc::new(Semaphore::new(kib as usize)), total: kib, metrics }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            kib: Arc::new(Semaphore::new(kib as usize)),
+            cores: Arc::new(Semaphore::new(cores)),
+            total: kib,
+            metrics,
+        }
     }
 
     /// Waits until so much of the budget is free. A need beyond the whole budget waits for all of it and then has
@@ -35,7 +44,13 @@ impl Budget {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.total);
         // The semaphore is never closed, so this cannot fail.
         let permit = Arc::clone(&self.kib).acquire_many_owned(kib).await.ok();
-        Reservation { _permit: permit, _gauge: self.metrics.memory(bytes) }
+        Reservation { _memory: permit, _core: None, _gauge: self.metrics.memory(bytes) }
+    }
+
+    /// As [`Budget::reserve`], for work that keeps a core busy: waits for one of those first.
+    pub async fn reserve_with_core(&self, bytes: u64) -> Reservation {
+        let core = Arc::clone(&self.cores).acquire_owned().await.ok();
+        Reservation { _core: core, ..self.reserve(bytes).await }
     }
 }
 

@@ -48,8 +48,8 @@ impl Judge {
             Err(Halt::Fault(fault)) => return Err(fault),
         };
         let started = Instant::now();
-        let memory = self.budget.reserve(memory_to_sanitize).await;
-        let judgement = sanitize::sanitize(scanned, trailing, policy, memory).await;
+        let resources = self.budget.reserve_with_core(memory_to_sanitize).await;
+        let judgement = sanitize::sanitize(scanned, trailing, policy, resources).await;
         timings.sanitize = millis(started);
         self.metrics.took(Stage::Sanitize, started.elapsed());
         match judgement {

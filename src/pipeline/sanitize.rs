@@ -16,13 +16,13 @@ use crate::policy::{ImageRules, Policy};
 use crate::stage::{Halt, Sanitized, Scanned};
 use crate::verdict::{Removed, Stage};
 
-/// Makes the safe form. `trailing` says that identification found bytes behind the end of the image; `memory` is
-/// what the work may use.
+/// Makes the safe form. `trailing` says that identification found bytes behind the end of the image; `resources`
+/// is what the work may use.
 pub(super) async fn sanitize(
     file: Scanned,
     trailing: bool,
     policy: &Arc<Policy>,
-    memory: Reservation,
+    resources: Reservation,
 ) -> Result<Sanitized, Halt> {
     if !file.media().is_image() {
         return Ok(file.passed_through());
@@ -31,7 +31,7 @@ pub(super) async fn sanitize(
     let bytes = load(&file).await?;
     let rules = Arc::clone(policy);
     let made = tokio::task::spawn_blocking(move || {
-        let _memory = memory;
+        let _resources = resources;
         let made = image::sanitize(&bytes, media, &rules.image);
         made.map(|image| verified(image, &rules))
     });

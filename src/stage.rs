@@ -17,9 +17,9 @@
 //! and nobody can claim that they were:
 //!
 //! ```compile_fail,E0451
-//! # use airlock::{stage::{Identified, Scanned}};
-//! fn pretend(file: Identified) -> Scanned {
-//!     Scanned { identified: file, engines: vec![] }
+//! # use airlock::{media::MediaType, stage::{Fetched, Scanned}};
+//! fn pretend(fetched: Fetched) -> Scanned {
+//!     Scanned { fetched, media: MediaType::Jpeg, engines: vec![] }
 //! }
 //! ```
 //!

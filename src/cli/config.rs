@@ -1,4 +1,4 @@
-//! `airlock config`: the effective configuration, the sample, the schema.
+//! `airlock config`: the effective configuration, the sample, the schema, the reference.
 
 use clap::Args;
 
@@ -13,11 +13,16 @@ pub(super) struct ConfigArgs {
     /// The JSON schema of the configuration file
     #[arg(long)]
     schema: bool,
+    /// The reference page of all keys, in Markdown
+    #[arg(long, conflicts_with_all = ["default", "schema"])]
+    reference: bool,
 }
 
 pub(super) fn run(global: &Global, args: &ConfigArgs) -> Result<Exit, Exit> {
     if args.default {
         print!("{}", config::sample());
+    } else if args.reference {
+        print!("{}", config::reference());
     } else if args.schema {
         println!("{:#}", config::json_schema());
     } else {

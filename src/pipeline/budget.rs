@@ -1,4 +1,4 @@
-//! The memory that jobs may use together (guarantee G7).
+//! The memory that jobs may use together, and the cores (guarantee G7).
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ pub struct Budget {
     kib: Arc<Semaphore>,
     /// One per core: more pictures at once would be no faster and need more memory.
     cores: Arc<Semaphore>,
+    threads: Arc<Threads>,
     total: u32,
     metrics: Arc<Metrics>,
 }
@@ -33,6 +34,7 @@ impl Budget {
         Self {
             kib: Arc::new(Semaphore::new(kib as usize)),
             cores: Arc::new(Semaphore::new(cores)),
+            threads: Arc::new(Threads::new(cores)),
             total: kib,
             metrics,
         }
@@ -51,6 +53,43 @@ impl Budget {
     pub async fn reserve_with_core(&self, bytes: u64) -> Reservation {
         let core = Arc::clone(&self.cores).acquire_owned().await.ok();
         Reservation { _core: core, ..self.reserve(bytes).await }
+    }
+}
+
+impl Budget {
+    /// Runs work that keeps a core busy. The caller holds a reservation with a core.
+    ///
+    /// # Errors
+    /// When the work panics.
+    pub async fn on_core<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        match &self.threads.0 {
+            Some(runtime) => runtime.handle().spawn_blocking(work).await,
+            None => tokio::task::spawn_blocking(work).await,
+        }
+    }
+}
+
+/// As many threads as there are cores, for pictures alone. On the general pool every picture would meet another
+/// thread, and the system's allocator keeps what each of them has ever needed.
+struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Threads {
+    /// Without threads of its own (the system refuses them) the general pool has to do.
+    fn new(cores: usize) -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        Self(builder.worker_threads(1).max_blocking_threads(cores).thread_name("airlock-image").build().ok())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // A runtime must not be dropped from within another one.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn download(
 ) -> Result<Fetched, Halt> {
     let started = Instant::now();
     if facts.size > limit.0 {
-        let detail = format!("{} where the policy allows {limit}", ByteSize(facts.size));
+        let detail = format!("{} bytes where the policy allows {} ({limit})", facts.size, limit.0);
         let reason = Reason::new(ReasonCode::TooLarge, Stage::Fetch, detail);
         return Err(Halt::Reject(Box::new(Rejection::unfetched(facts, reason))));
     }

@@ -49,7 +49,7 @@ impl Judge {
         };
         let started = Instant::now();
         let resources = self.budget.reserve_with_core(memory_to_sanitize).await;
-        let judgement = sanitize::sanitize(scanned, trailing, policy, resources).await;
+        let judgement = sanitize::sanitize(scanned, trailing, policy, &self.budget, resources).await;
         timings.sanitize = millis(started);
         self.metrics.took(Stage::Sanitize, started.elapsed());
         match judgement {

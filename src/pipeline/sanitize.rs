@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::budget::Reservation;
+use super::budget::{Budget, Reservation};
 use super::identify::{panicked, unreadable};
 use crate::fault::{Fault, FaultCode};
 use crate::image::{self, ImageError};
@@ -22,20 +20,21 @@ pub(super) async fn sanitize(
     file: Scanned,
     trailing: bool,
     policy: &Arc<Policy>,
+    budget: &Budget,
     resources: Reservation,
 ) -> Result<Sanitized, Halt> {
     if !file.media().is_image() {
         return Ok(file.passed_through());
     }
     let media = file.media();
-    let bytes = load(&file).await?;
-    let rules = Arc::clone(policy);
-    let made = tokio::task::spawn_blocking(move || {
+    let (snapshot, rules) = (file.snapshot().clone(), Arc::clone(policy));
+    let made = budget.on_core(move || {
         let _resources = resources;
-        let made = image::sanitize(&bytes, media, &rules.image);
-        made.map(|image| verified(image, &rules))
+        let bytes = snapshot.load()?;
+        Ok(image::sanitize(&bytes, media, &rules.image).map(|image| verified(image, &rules)))
     });
-    match made.await.map_err(|e| panicked(Stage::Sanitize, &e))? {
+    let made = made.await.map_err(|e| panicked(Stage::Sanitize, &e))?;
+    match made.map_err(|e: std::io::Error| unreadable(Stage::Sanitize, &e))? {
         Ok(Ok(mut image)) => {
             if trailing && !image.facts.removed.contains(&Removed::TrailingData) {
                 image.facts.removed.push(Removed::TrailingData);
@@ -46,12 +45,6 @@ pub(super) async fn sanitize(
         Err(ImageError::Refused(reasons)) => Err(Halt::Reject(Box::new(file.reject(reasons)))),
         Err(ImageError::Failed(why)) => Err(Fault::new(FaultCode::Internal, Stage::Sanitize, why).into()),
     }
-}
-
-async fn load(file: &Scanned) -> Result<Bytes, Fault> {
-    let snapshot = file.snapshot().clone();
-    let bytes = tokio::task::spawn_blocking(move || snapshot.load());
-    bytes.await.map_err(|e| panicked(Stage::Sanitize, &e))?.map_err(|e| unreadable(Stage::Sanitize, &e))
 }
 
 /// Walks over the output as over an upload: right type, whole, nothing behind its end.

@@ -100,15 +100,16 @@ impl Yara {
         }
     }
 
-    /// The names of the rules that match, the built-in one apart. Blocks.
+    /// The names of the rules that match, and whether the built-in one is among them. Blocks.
     fn matches(&self, bytes: &[u8]) -> Result<(Vec<String>, bool), Fault> {
         let result = self.rules.scan_mem(bytes).map_err(|(e, _)| match e {
             ScanError::Timeout => Fault::new(FaultCode::DeadlineExceeded, Stage::Scan, "the YARA rules took too long"),
             other => Fault::new(FaultCode::RulesBroken, Stage::Scan, format!("YARA: {other}")),
         })?;
-        let marker = result.rules.iter().any(|r| r.namespace == MARKER_NAMESPACE);
-        let names = result.rules.iter().map(|r| r.name.to_owned()).collect();
-        Ok((names, marker))
+        let (ours, theirs): (Vec<_>, Vec<_>) = result.rules.iter().partition(|r| r.namespace == MARKER_NAMESPACE);
+        // The marker is malware too, but a rule that the operator has written says more.
+        let telling = if theirs.is_empty() { &ours } else { &theirs };
+        Ok((telling.iter().map(|r| r.name.to_owned()).collect(), !ours.is_empty()))
     }
 
     fn find_marker(&self) -> Result<(), Fault> {

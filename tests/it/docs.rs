@@ -37,11 +37,3 @@ fn every_metric_is_explained_and_no_other() {
         assert!(names.iter().any(|n| word.starts_with(n)), "docs/metrics.md explains {word}, which does not exist");
     }
 }
-
-#[test]
-fn the_configuration_reference_is_generated() {
-    assert!(
-        doc("configuration.md").trim() == airlock::config::reference().trim(),
-        "docs/configuration.md differs from the key table"
-    );
-}

@@ -95,7 +95,7 @@ impl Input {
         if let Some(bytes) = bytes {
             return complete(facts, Spool::of_bytes(bytes.into()));
         }
-        let detail = format!("{} where the policy allows {limit}", ByteSize(size));
+        let detail = format!("{size} bytes where the policy allows {} ({limit})", limit.0);
         let reason = Reason::new(ReasonCode::TooLarge, Stage::Fetch, detail);
         Err(Halt::Reject(Box::new(Rejection::unfetched(facts, reason))))
     }

@@ -102,6 +102,7 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// `detail` is taken raw: it is escaped and cut here, once.
     #[must_use]
     pub fn new(code: FaultCode, stage: Stage, detail: impl AsRef<str>) -> Self {
         Self { code, stage, detail: text::printable_within(detail.as_ref(), MAX_DETAIL) }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::event::UploadEvent;
 use crate::fault::{Class, Fault};
-use crate::text;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +56,7 @@ impl Failure {
             ("x-airlock-max-attempts", self.max_attempts.to_string()),
             ("x-airlock-error-class", self.fault.class().as_str().to_owned()),
             ("x-airlock-error-code", self.fault.code.to_string()),
-            ("x-airlock-error-message", text::printable(&self.fault.detail)),
+            ("x-airlock-error-message", self.fault.detail.clone()),
             ("x-airlock-stage", self.fault.stage.to_string()),
         ]
     }
@@ -137,6 +136,14 @@ mod tests {
         for (outcome, attempt, expected) in table {
             assert_eq!(kind(outcome.clone(), attempt), expected, "{outcome:?} at attempt {attempt}");
         }
+    }
+
+    #[test]
+    fn the_headers_tell_what_the_fault_says_escaped_once() {
+        let fault = Fault::new(FaultCode::SourceMissing, Stage::Fetch, "a\x1b[2J.jpg");
+        let failure = Failure { fault, attempt: 1, max_attempts: 4 };
+        let message = failure.headers().into_iter().find(|(name, _)| *name == "x-airlock-error-message");
+        assert_eq!(message.unwrap().1, "a\\u{1b}[2J.jpg");
     }
 
     #[test]

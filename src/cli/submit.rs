@@ -102,8 +102,8 @@ impl Submission<'_> {
             let mut after = None;
             loop {
                 let page = store.list(self.bucket, prefix, after).await?;
-                for object in page.objects {
-                    self.one(object.key).await?;
+                for key in page.keys {
+                    self.one(key).await?;
                 }
                 after = page.next;
                 if after.is_none() {

@@ -188,7 +188,8 @@ impl<S: ObjectStore> Pipeline<S> {
 }
 
 fn missing(object: &ObjectRef) -> Fault {
-    let detail = format!("{object} is not there and no verdict about it is recorded");
+    let ObjectRef { bucket, key, .. } = object;
+    let detail = format!("{bucket}/{key} is not there and no verdict about it is recorded");
     Fault::new(FaultCode::SourceMissing, Stage::Fetch, detail)
 }
 

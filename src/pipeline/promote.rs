@@ -119,7 +119,7 @@ fn check_owner(there: &ObjectFacts, to: &Destination) -> Result<(), Fault> {
     if owner(&there.metadata) == owner(&to.metadata) {
         return Ok(());
     }
-    let detail = format!("{}/{} holds an object of another source", to.bucket, crate::text::printable(to.key.as_str()));
+    let detail = format!("{}/{} holds an object of another source", to.bucket, to.key);
     Err(Fault::new(FaultCode::StoreConflict, Stage::Store, detail))
 }
 

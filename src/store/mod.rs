@@ -72,17 +72,10 @@ pub struct Pointer {
 /// One page of a listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    pub objects: Vec<Listed>,
+    /// The keys of current objects.
+    pub keys: Vec<ObjectKey>,
     /// Give it to the next call; `None` at the end.
     pub next: Option<String>,
-}
-
-/// A current object of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    pub key: ObjectKey,
-    pub size: u64,
-    pub etag: Option<ETag>,
 }
 
 /// An object store with S3's semantics. Faults are `s3.unavailable` and `s3.denied`.

@@ -20,9 +20,7 @@ use futures_util::stream;
 
 use self::error::{ErrorKind, fault, kind, none_when_gone};
 use self::signing::KnownDigest;
-use super::{
-    Destination, Listed, ObjectFacts, ObjectStore, Opened, Page, Pointer, Put, Stored, metadata, source_object,
-};
+use super::{Destination, ObjectFacts, ObjectStore, Opened, Page, Pointer, Put, Stored, metadata, source_object};
 use crate::fault::{Fault, FaultCode};
 use crate::object::{Bucket, ETag, ObjectKey, ObjectRef, SourceId, VersionId};
 use crate::snapshot::{Snapshot, Spool};
@@ -276,14 +274,8 @@ impl ObjectStore for S3 {
             .send()
             .await
             .map_err(|e| fault(Stage::Fetch, &format!("LIST {bucket}"), &e))?;
-        let objects = page.contents().iter().filter_map(|o| {
-            Some(Listed {
-                key: ObjectKey::new(o.key()?).ok()?,
-                size: u64::try_from(o.size().unwrap_or(0)).unwrap_or(0),
-                etag: o.e_tag().map(ETag::parse),
-            })
-        });
-        Ok(Page { objects: objects.collect(), next: page.next_continuation_token().map(str::to_owned) })
+        let keys = page.contents().iter().filter_map(|o| ObjectKey::new(o.key()?).ok()).collect();
+        Ok(Page { keys, next: page.next_continuation_token().map(str::to_owned) })
     }
 
     async fn probe(&self, bucket: &Bucket) -> Result<(), Fault> {

@@ -101,7 +101,11 @@ impl Input {
     }
 
     fn unreadable(&self, error: &std::io::Error) -> Fault {
-        Fault::new(FaultCode::SourceMissing, Stage::Fetch, format!("{} cannot be read: {error}", shown(&self.path)))
+        Fault::new(
+            FaultCode::SourceMissing,
+            Stage::Fetch,
+            format!("{} cannot be read: {error}", self.path.to_string_lossy()),
+        )
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn write(dir: &Path, input: &Input, file: &Sanitized) -> Result
     });
     let key = relative.to_string_lossy().into_owned();
     written.await.map_err(std::io::Error::other).and_then(|r| r).map_err(|e| {
-        let detail = format!("{} cannot be written: {e}", text::printable(&key));
+        let detail = format!("{key} cannot be written: {e}");
         Fault::new(FaultCode::StoreConflict, Stage::Store, detail)
     })?;
     Ok(Output {

@@ -25,6 +25,17 @@ pub fn printable_within(text: &str, max: usize) -> String {
     clean.chars().take(max.saturating_sub(1)).chain(std::iter::once('…')).collect()
 }
 
+/// [`printable`], cut to at most `max` characters at the front: of a path, the end says which file it is.
+#[must_use]
+pub fn printable_end_within(text: &str, max: usize) -> String {
+    let clean = printable(text);
+    let surplus = clean.chars().count().saturating_sub(max);
+    if surplus == 0 {
+        return clean;
+    }
+    std::iter::once('…').chain(clean.chars().skip(surplus.saturating_add(1))).collect()
+}
+
 /// Characters that change how the text around them is shown or that are not shown at all.
 #[must_use]
 pub fn is_unsafe(c: char) -> bool {
@@ -54,5 +65,7 @@ mod tests {
     fn a_long_text_is_cut_visibly() {
         assert_eq!(printable_within("abcdef", 4), "abc…");
         assert_eq!(printable_within("abcd", 4), "abcd");
+        assert_eq!(printable_end_within("abcdef", 4), "…def");
+        assert_eq!(printable_end_within("abcd", 4), "abcd");
     }
 }

@@ -11,7 +11,7 @@ use crate::object::ByteSize;
 use crate::text;
 use crate::verdict::{Record, Verdict};
 
-/// The longest name that is shown.
+/// The longest name that is shown; of a longer one, its end.
 const MAX_NAME: usize = 48;
 
 /// Collects rows and shows them with their totals.
@@ -46,7 +46,7 @@ impl Row {
             removed.push(format!("{from_width}x{from_height} → {width}x{height}"));
         }
         Self {
-            name: text::printable_within(&record.source.key, MAX_NAME),
+            name: text::printable_end_within(&record.source.key, MAX_NAME),
             verdict: record.verdict.as_str(),
             reasons: record.reasons.iter().map(|r| format!("{}: {}", r.code, r.detail)).collect::<Vec<_>>().join("\n"),
             media: record.source.detected_type.map_or("-", MediaType::name).to_owned(),
@@ -58,7 +58,7 @@ impl Row {
     pub(super) fn of_fault(fault: &FaultRecord) -> Self {
         let key = fault.source.as_ref().map_or("-", |s| s.key.as_str());
         Self {
-            name: text::printable_within(key, MAX_NAME),
+            name: text::printable_end_within(key, MAX_NAME),
             verdict: "fault",
             reasons: format!("{}: {}", fault.code, fault.detail),
             media: "-".to_owned(),

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::pipeline::Pipeline;
+use crate::scanner::Probe;
 use crate::store::ObjectStore;
 use crate::telemetry::metrics::Metrics;
 
@@ -30,8 +31,9 @@ const LIVE_WITHIN: i64 = 60;
 const MAX_CONNECTIONS: usize = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time between two rounds of probes.
+/// The time between two rounds of probes, and between two while an engine is not trusted.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the process knows about itself.
 #[derive(Debug)]
@@ -68,8 +70,6 @@ impl Health {
     pub fn consuming(&self, yes: bool) {
         self.consuming.store(yes, Ordering::Relaxed);
         self.tick();
-        let problem = if yes { Ok(()) } else { Err("no consumer is registered".to_owned()) };
-        self.dependency("amqp", problem);
     }
 
     /// The loop has turned.
@@ -105,13 +105,13 @@ impl Health {
     }
 }
 
-/// Probes the engines and the buckets again and again, for readiness and the metrics. Never returns.
+/// Probes the engines and the buckets again and again, for readiness and the metrics; engines that are not trusted
+/// come back into service by it. Never returns.
 ///
 /// `warn_age` is the age of the signature database from which on it is worth a line in the log.
 pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Health, warn_age: Duration) {
-    let mut turn = tokio::time::interval(PROBE_EVERY);
+    let mut trusted = pipeline.judge.engines.trusted();
     loop {
-        turn.tick().await;
         let mut store = Ok(());
         for route in &pipeline.routes {
             for bucket in [&route.quarantine, &route.clean, &route.rejected] {
@@ -120,21 +120,34 @@ pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Heal
         }
         store = store.and(pipeline.ledger.probe().await);
         report(pipeline, health, "s3", store.map_err(|f| f.to_string()));
-        for (name, probe, built) in pipeline.judge.engines.probe().await {
-            if let Some(age) = built.map(clock::age_of) {
-                pipeline.metrics.signature_age(age);
-                if age > warn_age {
-                    let hours = age.as_secs() / 3600;
-                    tracing::warn!(
-                        event = "signatures_stale",
-                        severity = "medium",
-                        hours,
-                        "the signatures of {name} are {hours} hours old: look at freshclam or its mirror"
-                    );
-                }
+        for probe in pipeline.judge.engines.probe().await {
+            tell_age(pipeline, &probe, warn_age);
+            if let Some(trouble) = &probe.trouble {
+                pipeline.metrics.faulted(trouble.code);
+                tracing::error!(code = %trouble.code, "{} goes on with its last good rules: {}", probe.name, trouble.detail);
             }
-            report(pipeline, health, name, probe.map(|_| ()).map_err(|f| f.to_string()));
+            report(pipeline, health, probe.name, probe.answer.map(|_| ()).map_err(|f| f.to_string()));
         }
+        let pause = if *trusted.borrow() { PROBE_EVERY } else { PROBE_AGAIN };
+        // A fault wakes it: the sooner the self-test, the sooner the worker takes work again.
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            Ok(()) = trusted.changed() => tokio::time::sleep(PROBE_AGAIN).await,
+        }
+    }
+}
+
+fn tell_age<S>(pipeline: &Pipeline<S>, probe: &Probe, warn_age: Duration) {
+    let Some(age) = probe.signatures_built.map(clock::age_of) else { return };
+    pipeline.metrics.signature_age(age);
+    if age > warn_age {
+        let (name, hours) = (probe.name, age.as_secs() / 3600);
+        tracing::warn!(
+            event = "signatures_stale",
+            severity = "medium",
+            hours,
+            "the signatures of {name} are {hours} hours old: look at freshclam or its mirror"
+        );
     }
 }
 

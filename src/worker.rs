@@ -48,10 +48,12 @@ pub struct Worker<B, S> {
     health: Arc<Health>,
 }
 
-/// How a session ended.
+/// Why no more messages are taken.
 enum Ended {
     /// A stop was asked for.
     Stopping,
+    /// A scan engine is not trusted any more.
+    Paused,
     Lost(Fault),
 }
 
@@ -69,10 +71,10 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             let opened = tokio::select! { () = stop.cancelled() => break, opened = self.broker.open() => opened };
             match opened {
                 Ok(session) => {
-                    self.connected(true);
+                    self.connected(Ok(()));
                     let opened = Instant::now();
-                    match self.consume(session, &stop, &permits, &mut jobs).await {
-                        Ended::Stopping => break,
+                    match self.serve(session, &stop, &permits, &mut jobs).await {
+                        Ended::Stopping | Ended::Paused => break,
                         Ended::Lost(fault) => self.lost(&fault, "lost"),
                     }
                     // A session that breaks as soon as it is open must not be opened again and again at once.
@@ -85,24 +87,25 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(jittered(wait)) => {} }
             wait = (wait * 2).min(BACKOFF.1);
         }
-        self.connected(false);
         // What outlives its session can no longer be settled; it is only given the time to finish its writes.
         let _ = tokio::time::timeout(self.limits.grace, async { while jobs.join_next().await.is_some() {} }).await;
     }
 
-    fn connected(&self, yes: bool) {
-        self.health.consuming(yes);
-        self.pipeline.metrics.dependency("amqp", yes);
+    fn connected(&self, session: Result<(), String>) {
+        self.pipeline.metrics.dependency("amqp", session.is_ok());
+        self.health.dependency("amqp", session);
     }
 
     fn lost(&self, fault: &Fault, reason: &'static str) {
-        self.connected(false);
+        self.health.consuming(false);
+        self.connected(Err(fault.to_string()));
         self.pipeline.metrics.session_restarted(reason);
         tracing::warn!(code = %fault.code, "no session with the broker, trying again: {}", fault.detail);
     }
 
-    /// Takes messages from one session until it ends. On a stop, settles what is under way first.
-    async fn consume(
+    /// Works in one session until it ends or a stop is asked for: takes messages while every engine is trusted, and
+    /// none otherwise. On a stop, settles what is under way first.
+    async fn serve(
         &self,
         mut session: B::Session,
         stop: &CancellationToken,
@@ -110,35 +113,93 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
         jobs: &mut JoinSet<()>,
     ) -> Ended {
         let (failed, mut failures) = mpsc::channel::<Fault>(1);
-        tracing::info!(jobs = self.limits.jobs, "consuming");
-        let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let ended = loop {
-            let taken = tokio::select! {
+            tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ended::Stopping,
                 Some(fault) = failures.recv() => break Ended::Lost(fault),
+                () = self.until_trusted() => {}
+            }
+            if let Err(fault) = session.start().await {
+                break Ended::Lost(fault);
+            }
+            match self.consume(&mut session, stop, permits, jobs, &failed, &mut failures).await {
+                Ended::Paused => self.pause(&mut session).await,
+                ended => break ended,
+            }
+        };
+        if let Ended::Stopping = ended {
+            self.pause(&mut session).await;
+            self.drain(jobs).await;
+        }
+        session.close().await;
+        ended
+    }
+
+    /// No message is taken before every engine has proved itself: it would only burn an attempt.
+    async fn until_trusted(&self) {
+        let mut trusted = self.pipeline.judge.engines.trusted();
+        if *trusted.borrow() {
+            return;
+        }
+        tracing::info!("no work is taken until every scan engine has passed its self-test");
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        loop {
+            tokio::select! {
+                _ = heartbeat.tick() => self.health.tick(),
+                // An error would mean that the engines are gone, and this worker with them.
+                _ = trusted.wait_for(|trusted| *trusted) => return,
+            }
+        }
+    }
+
+    /// Takes messages until there is a reason not to.
+    async fn consume(
+        &self,
+        session: &mut B::Session,
+        stop: &CancellationToken,
+        permits: &Arc<Semaphore>,
+        jobs: &mut JoinSet<()>,
+        failed: &mpsc::Sender<Fault>,
+        failures: &mut mpsc::Receiver<Fault>,
+    ) -> Ended {
+        self.health.consuming(true);
+        tracing::info!(jobs = self.limits.jobs, "consuming");
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let mut trusted = self.pipeline.judge.engines.trusted();
+        loop {
+            let taken = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ended::Stopping,
+                Some(fault) = failures.recv() => return Ended::Lost(fault),
+                _ = trusted.wait_for(|trusted| !*trusted) => return Ended::Paused,
                 _ = heartbeat.tick() => {
                     self.health.tick();
                     while jobs.try_join_next().is_some() {}
                     continue;
                 }
-                taken = take(permits, &mut session) => taken,
+                taken = take(permits, session) => taken,
             };
             match taken {
                 Some((permit, Ok(delivery))) => {
                     self.start(jobs, permit, delivery, session.publisher(), failed.clone(), stop.clone());
                 }
-                Some((_, Err(fault))) => break Ended::Lost(fault),
-                None => break Ended::Stopping,
+                Some((_, Err(fault))) => return Ended::Lost(fault),
+                None => return Ended::Stopping,
             }
-        };
-        if let Ended::Stopping = ended {
-            self.connected(false);
-            session.cancel().await;
-            self.drain(jobs).await;
         }
-        session.close().await;
-        ended
+    }
+
+    /// Asks for no more messages and hands back those that no job has taken; the jobs go on.
+    async fn pause(&self, session: &mut B::Session) {
+        self.health.consuming(false);
+        session.cancel().await;
+        while let Some(Ok(delivery)) = session.next().await {
+            if delivery.settle(Settlement::HandBack).await.is_err() {
+                // The session is over: the broker hands the rest out again by itself.
+                return;
+            }
+        }
     }
 
     /// Waits for the jobs under way. Those that are not done in time hand their messages back.

@@ -12,6 +12,8 @@
 #   SIG_DATE=now                date of the signatures, anything that `date -d` reads ('3 days ago'), or "none":
 #                               VERSION then tells neither version nor date
 #   SIG_VERSION=27500           their version
+#   SIG_BROKEN=yes              all detections stand in one .yara file that does not compile (clamd says nothing of it)
+#   CLAMD_TMPFS="nr_inodes=100" mounts a tmpfs with these options as its temporary folder, seen by this clamd alone
 #   CLAMD_SET="Option=value .." replaces settings of clamd.conf; an empty value takes one out
 #
 # Detections carry these names, each followed by .UNOFFICIAL as all signatures not signed by ClamAV are:
@@ -71,6 +73,10 @@ signatures() (
   } >airlock.ndb
   echo "Airlock.Test.Malware.Wide;Engine:81-255,Target:0;0;$(pieces MALWARE | hex)::wi" >airlock.ldb
   echo "rule Airlock_Test_Yara { strings: \$a = \"$(pieces YARA)\" condition: \$a }" >airlock.yara
+  if [ -n "${SIG_BROKEN:-}" ]; then
+    rm -f airlock.ndb airlock.ldb "$dir"/db/airlock.*
+    echo "rule Airlock_Test_Yara { strings: \$a = { $(eicar | hex) } condition: }" >airlock.yara
+  fi
   if [ -n "$head" ]; then
     echo 'Test signatures, free for any use.' >COPYING
     echo "Airlock.Test.Daily:0:*:$(pieces DAILY | hex)" >daily.ndb
@@ -104,6 +110,8 @@ configure() {
     [MaxThreads]=4 [MaxQueue]=64 [MaxConnectionQueueLength]=64
     [CommandReadTimeout]=30 [ReadTimeout]=60 [IdleTimeout]=60 [SendBufTimeout]=500
     [ConcurrentDatabaseReload]=yes [SelfCheck]=600 [ExitOnOOM]=yes
+    # A picture of 48 KB with 400 million pixels takes longer than MaxScanTime to decode, and is a fault then.
+    [ScanImageFuzzyHash]=no
     [PhishingSignatures]=no [ScanMail]=yes
   )
   for pair in ${CLAMD_SET:-}; do
@@ -142,7 +150,14 @@ start() {
   fi
   : >"$log"
   : >"$dir/clamd.out"
-  spawn "$pidfile" "$dir/clamd.out" clamd --config-file="$conf"
+  local run=(clamd --config-file="$conf") user=()
+  if [ -n "${CLAMD_TMPFS:-}" ]; then
+    unshare --mount true 2>/dev/null || user=(--map-root-user)
+    # shellcheck disable=SC2016 # the inner shell expands it
+    run=(unshare --mount "${user[@]}" sh -c 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"' sh
+      "$CLAMD_TMPFS" "$dir/tmp" "${run[@]}")
+  fi
+  spawn "$pidfile" "$dir/clamd.out" "${run[@]}"
   for ((i = 0; i < 600; i++)); do # 60 s; it takes about a tenth of one
     if up; then
       endpoint

@@ -102,8 +102,8 @@ pub(super) async fn run(global: &Global, args: &ScanArgs) -> Result<Exit, Exit> 
     }
     let judge = compose::engines(&settings).map(|engines| compose::judge(&settings, engines, &Arc::default()));
     let judge = judge.map_err(|f| unavailable(&f))?;
-    for (_, probe, _) in judge.engines.probe().await {
-        probe.map_err(|f| unavailable(&f))?;
+    for probe in judge.engines.probe().await {
+        probe.answer.map_err(|f| unavailable(&f))?;
     }
     let worker = compose::worker_info();
     let scanner = Scanner { judge, policy: Arc::clone(policy), args, worker, deadline: settings.limits.job_deadline };

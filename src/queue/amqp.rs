@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions, BasicPublishOptions};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions};
 use lapin::protocol::basic::AMQPProperties as Properties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Acker, Channel, Confirmation, Connection, Consumer, Event};
@@ -49,10 +49,11 @@ impl Broker for AmqpBroker {
         Ok(AmqpSession {
             connections: [parts.consume, parts.publish],
             channel: parts.consume_channel,
-            consumer: parts.consumer,
+            queue: self.0.topology.name("work"),
+            consumer: None,
+            cancelled: false,
             publisher,
             broken,
-            cancelled: false,
         })
     }
 }
@@ -74,10 +75,12 @@ fn watch(connection: &Connection, broken: Broken) {
 pub struct AmqpSession {
     connections: [Connection; 2],
     channel: Channel,
-    consumer: Consumer,
+    queue: String,
+    /// The newest consumer, cancelled or not.
+    consumer: Option<Consumer>,
+    cancelled: bool,
     publisher: Confirmed,
     broken: Broken,
-    cancelled: bool,
 }
 
 impl Session for AmqpSession {
@@ -88,11 +91,20 @@ impl Session for AmqpSession {
         self.publisher.clone()
     }
 
+    async fn start(&mut self) -> Result<(), Fault> {
+        let (queue, options) = (short(self.queue.as_str()), BasicConsumeOptions::default());
+        let consumer = self.channel.basic_consume(queue, short(""), options, FieldTable::default());
+        self.consumer = Some(within("consume", consumer).await?);
+        self.cancelled = false;
+        Ok(())
+    }
+
     async fn next(&mut self) -> Option<Result<AmqpDelivery, Fault>> {
+        let consumer = self.consumer.as_mut()?;
         let next = tokio::select! {
             biased;
             () = self.broken.reported() => return Some(Err(unavailable("the session with the broker broke"))),
-            next = self.consumer.next() => next,
+            next = consumer.next() => next,
         };
         match next {
             Some(Ok(delivery)) => Some(Ok(AmqpDelivery::new(delivery, self.publisher.clone()))),
@@ -104,8 +116,9 @@ impl Session for AmqpSession {
     }
 
     async fn cancel(&mut self) {
+        let Some(consumer) = &self.consumer else { return };
         self.cancelled = true;
-        let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        let cancel = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
         if let Err(fault) = within("cancel the consumer", cancel).await {
             tracing::warn!("{}", fault.detail);
             self.broken.report();

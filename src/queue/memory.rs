@@ -117,7 +117,7 @@ impl Broker for MemoryBroker {
     type Session = MemorySession;
 
     async fn open(&self) -> Result<MemorySession, Fault> {
-        Ok(MemorySession { shared: Arc::clone(&self.shared), open: Arc::new(AtomicBool::new(true)), cancelled: false })
+        Ok(MemorySession { shared: Arc::clone(&self.shared), open: Arc::new(AtomicBool::new(true)), consuming: false })
     }
 }
 
@@ -126,7 +126,7 @@ pub struct MemorySession {
     shared: Arc<Shared>,
     /// False once the session is over: its deliveries can no longer be settled then.
     open: Arc<AtomicBool>,
-    cancelled: bool,
+    consuming: bool,
 }
 
 impl Drop for MemorySession {
@@ -143,8 +143,13 @@ impl Session for MemorySession {
         MemoryPublisher(Arc::clone(&self.shared))
     }
 
+    async fn start(&mut self) -> Result<(), Fault> {
+        self.consuming = true;
+        Ok(())
+    }
+
     async fn next(&mut self) -> Option<Result<MemoryDelivery, Fault>> {
-        if self.cancelled {
+        if !self.consuming {
             return None;
         }
         loop {
@@ -158,7 +163,7 @@ impl Session for MemorySession {
     }
 
     async fn cancel(&mut self) {
-        self.cancelled = true;
+        self.consuming = false;
     }
 
     async fn close(self) {}

@@ -76,10 +76,16 @@ pub trait Session: Send + 'static {
 
     fn publisher(&self) -> Self::Publisher;
 
-    /// The next message. `None` after [`Session::cancel`]; an error ends the session.
+    /// Asks for messages, at the beginning or again after [`Session::cancel`].
+    ///
+    /// # Errors
+    /// `broker.unavailable`; the session is over then.
+    fn start(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// The next message. After [`Session::cancel`] those that are already here, then `None`; an error ends the session.
     fn next(&mut self) -> impl Future<Output = Option<Result<Self::Delivery, Fault>>> + Send;
 
-    /// Asks for no more messages; those that are already here stay to be settled.
+    /// Asks for no more messages.
     fn cancel(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Ends the session within a few seconds, whatever state it is in.

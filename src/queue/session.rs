@@ -1,4 +1,4 @@
-//! Opening a session with RabbitMQ: two connections, three channels, one consumer, everything under a deadline.
+//! Opening a session with RabbitMQ: two connections, three channels, everything under a deadline.
 //!
 //! lapin can recover connections by itself; that is not used, because in several ways (a channel error, a backoff
 //! that ran out, a queue that vanished meanwhile) it leaves a consumer that looks alive and never hears anything
@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_rs::TokioRuntime;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::options::{BasicQosOptions, ConfirmSelectOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::types::{FieldTable, LongString};
+use lapin::types::LongString;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::time::timeout;
 
 use super::topology::{Topology, short};
@@ -45,7 +45,6 @@ pub(super) struct Parts {
     pub publish: Connection,
     pub consume_channel: Channel,
     pub publish_channel: Channel,
-    pub consumer: Consumer,
 }
 
 impl Connector {
@@ -81,14 +80,7 @@ impl Connector {
         within("ask for confirms", publish_channel.confirm_select(ConfirmSelectOptions::default())).await?;
         let consume_channel = within("open a channel", consume.create_channel()).await?;
         within("set the prefetch", consume_channel.basic_qos(self.prefetch, BasicQosOptions::default())).await?;
-        let consumer = consume_channel.basic_consume(
-            short(self.topology.name("work")),
-            short(""),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let consumer = within("consume", consumer).await?;
-        Ok(Parts { consume, publish, consume_channel, publish_channel, consumer })
+        Ok(Parts { consume, publish, consume_channel, publish_channel })
     }
 
     /// A connection and a channel with confirms, for tools that only publish.

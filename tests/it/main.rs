@@ -16,4 +16,5 @@ mod scanner;
 mod services;
 mod signed;
 mod tidy;
+mod trust;
 mod world;

@@ -72,12 +72,14 @@ async fn nobody_there_is_unavailable() {
     assert_eq!(scan(&adapter(missing, "5s"), vec![1]).await.expect_err("a fault"), FaultCode::ClamdUnavailable);
 }
 
-/// Something on clamd's port: tells a good version, finds every canary, and answers one scan with `reply`.
+/// What the impostor is asked about.
+const UPLOAD: &[u8] = b"an upload";
+
+/// Something on clamd's port: tells a good version, passes every self-test, and answers other scans with `reply`.
 async fn impostor(reply: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("tcp://{}", listener.local_addr().expect("an address"));
     tokio::spawn(async move {
-        let mut scans = 0;
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut command = [0; 9];
             if stream.read_exact(&mut command).await.is_err() {
@@ -93,6 +95,7 @@ async fn impostor(reply: &'static [u8]) -> String {
                 continue;
             }
             let _nul = stream.read_u8().await;
+            let mut file = Vec::new();
             loop {
                 let mut length = [0; 4];
                 if stream.read_exact(&mut length).await.is_err() || length == [0; 4] {
@@ -102,9 +105,13 @@ async fn impostor(reply: &'static [u8]) -> String {
                 if stream.read_exact(&mut chunk).await.is_err() {
                     break;
                 }
+                file.extend(chunk);
             }
-            scans += 1;
-            let answer = if scans == 1 { reply } else { b"stream: Eicar-Test-Signature FOUND\0" };
+            let answer = match file {
+                _ if file == UPLOAD => reply,
+                _ if file == canary::encrypted() => b"stream: Heuristics.Encrypted.Zip FOUND\0",
+                _ => b"stream: Eicar-Test-Signature FOUND\0",
+            };
             let _ = stream.write_all(answer).await;
         }
     });
@@ -115,11 +122,11 @@ async fn impostor(reply: &'static [u8]) -> String {
 async fn only_the_exact_clean_reply_is_clean() {
     for reply in [&b"stream: OK"[..], b"HTTP/1.1 200 OK\r\n\r\n", b"OK\0", b"stream: OK\0stream: OK\0", b"", b"\0"] {
         let clamd = adapter(&impostor(reply).await, "5s");
-        let answer = scan(&clamd, vec![1]).await;
+        let answer = scan(&clamd, UPLOAD.to_vec()).await;
         assert!(answer.is_err(), "{} gave {answer:?}", String::from_utf8_lossy(reply));
     }
     let clamd = adapter(&impostor(b"stream: OK\0").await, "5s");
-    assert_eq!(scan(&clamd, vec![1]).await.expect("clean").reasons, [], "the impostor itself can say clean");
+    assert_eq!(scan(&clamd, UPLOAD.to_vec()).await.expect("clean").reasons, [], "the impostor itself can say clean");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,12 +45,30 @@ impl PrivateClamd {
         self.script("start", settings);
     }
 
+    /// Gives it signatures of now.
+    pub fn reload(&self) {
+        self.script("reload", &[]);
+    }
+
     pub fn stop(&self) {
         self.script("stop", &[]);
     }
 
     pub fn address(&self) -> String {
         format!("tcp://127.0.0.1:{}", self.port)
+    }
+
+    /// What it says of these bytes, byte for byte, to a client that is not ours.
+    pub async fn says(&self, bytes: &[u8]) -> String {
+        raw_reply(&format!("127.0.0.1:{}", self.port), bytes).await
+    }
+
+    /// Its temporary folder as it sees it itself: its mounts are its own.
+    pub fn temporary_folder(&self) -> PathBuf {
+        let pid = std::fs::read_to_string(self.dir.path().join("clamd.pid")).expect("a pid file");
+        let pid = pid.split_whitespace().next().expect("a pid");
+        let inside = self.dir.path().join("tmp");
+        PathBuf::from(format!("/proc/{pid}/root")).join(inside.strip_prefix("/").expect("an absolute path"))
     }
 
     fn script(&self, command: &str, settings: &[(&str, &str)]) {
@@ -71,6 +89,13 @@ impl Drop for PrivateClamd {
         let script = root().join("scripts/services.d/clamd.sh");
         let _ = Command::new(script).arg("stop").arg(self.dir.path()).output();
     }
+}
+
+/// A scan by another client than ours: the whole reply.
+pub async fn raw_reply(host_address: &str, bytes: &[u8]) -> String {
+    let server = clamav_client::tokio::Tcp { host_address };
+    let reply = clamav_client::tokio::scan_buffer(bytes, server, None).await.expect("a reply");
+    String::from_utf8(reply).expect("clamd writes UTF-8")
 }
 
 /// A folder with a short path: socket names are limited to 107 bytes.

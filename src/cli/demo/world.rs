@@ -16,7 +16,7 @@ use crate::config::{self, Settings, Sources};
 use crate::embedded::{Action, EmbeddedS3, Grant};
 use crate::event::UploadEvent;
 use crate::object::{Bucket, ObjectKey, ObjectRef, VersionId};
-use crate::ops::Health;
+use crate::ops::{self, Health};
 use crate::queue::memory::{MemoryBroker, message};
 use crate::queue::{Message, Notice};
 use crate::store::s3::{self, App};
@@ -68,10 +68,16 @@ impl World {
         let store = s3::connect(&settings.s3).await;
         let pipeline = Arc::new(compose::pipeline(&settings, store, engine.engines, &metrics));
         let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(pipeline.judge.engines.names())));
-        let worker = Worker::new(broker.clone(), pipeline, compose::limits(&settings), health);
+        let worker =
+            Worker::new(broker.clone(), Arc::clone(&pipeline), compose::limits(&settings), Arc::clone(&health));
         let worker = tokio::spawn({
-            let stop = stop.clone();
-            async move { worker.run(stop).await }
+            let (stop, warn_age) = (stop.clone(), settings.scan.warn_signature_age);
+            async move {
+                tokio::select! {
+                    () = worker.run(stop) => {}
+                    () = ops::probe_forever(&pipeline, &health, warn_age) => {}
+                }
+            }
         });
         let app = App::connect(&app_settings.s3).await;
         Ok(Self { s3, engine: engine.description, broker, notices, app, settings, announcing, stop, worker })

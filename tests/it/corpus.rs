@@ -91,10 +91,19 @@ fn the_corpus_gets_its_verdicts() {
     tell(&score.report());
     assert_eq!(records.len(), rows.len(), "every file has exactly one line");
     assert!(score.faults.is_empty(), "a file of an uploader is never our fault: {:#?}", score.faults);
-    // A file that only happens to be odd may be labelled wrongly; one that was made to attack is not.
-    let attacks: Vec<_> = score.passed.iter().filter(|row| row.starts_with("hostile/")).collect();
-    assert!(attacks.is_empty(), "hostile files that would be promoted: {attacks:#?}");
+    let passed: Vec<_> =
+        score.passed.iter().filter(|row| !DISPUTED.iter().any(|(path, _)| row.starts_with(path))).collect();
+    assert!(passed.is_empty(), "files that would be promoted and must not be: {passed:#?}");
+    assert!(score.refused.is_empty(), "good files that are refused: {:#?}", score.refused);
+    let explained = score.explained as f64 / score.rejected as f64;
+    assert!(explained >= 0.98, "only {:.1} % have an expected reason: {:#?}", explained * 100.0, score.unexplained);
 }
+
+/// Files of whose label we are not convinced, and why.
+const DISPUTED: [(&str, &str); 1] = [(
+    "odd/docx/libapache-poi-java-bug59058.docx",
+    "the three letters of a field code stand in the body text alone, as the name of a pesticide",
+)];
 
 /// Tells the person who runs the tests, also when the test passes: only what `print!` writes is held back.
 fn tell(line: &str) {

@@ -2,6 +2,7 @@
 //! service fails the test that needs it. Every test has its own buckets and its own prefix in the broker, so they
 //! run side by side.
 
+mod bombs;
 mod cli;
 mod corpus;
 mod demo;

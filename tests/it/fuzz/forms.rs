@@ -70,12 +70,12 @@ pub fn parts(form: &[u8]) -> Vec<(&[u8], &[u8])> {
     let mut rest = form;
     while let Some(at) = find(rest, PART) {
         let body = &rest[at + PART.len()..];
-        let line = body.iter().position(|b| *b == b'\n').unwrap_or(body.len());
-        let content = body.get(line + 1..).unwrap_or_default();
-        let end = find(content, PART).unwrap_or(content.len());
+        let (name, content) = body.split_at(body.iter().position(|b| *b == b'\n').unwrap_or(body.len()));
+        // The line feed that ends an empty part's name may already belong to the next part's beginning.
+        let (content, next) = content.split_at(find(content, PART).unwrap_or(content.len()));
         // A name has at most the length that its field can hold.
-        parts.push((&body[..line.min(usize::from(u16::MAX))], &content[..end]));
-        rest = &content[end..];
+        parts.push((&name[..name.len().min(usize::from(u16::MAX))], content.get(1..).unwrap_or_default()));
+        rest = next;
     }
     parts
 }

@@ -91,7 +91,8 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]
         6 => bytes.truncate(part.start),
         7 => insert(random, bytes, &bytes[part].to_vec()),
         8 => {
-            let block = bytes[part].repeat(1 << random.below(11));
+            let most = if random.below(8) == 0 { 11 } else { 5 };
+            let block = bytes[part].repeat(1 << random.below(most));
             insert(random, bytes, &block);
         }
         9 => {

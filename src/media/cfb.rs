@@ -208,6 +208,7 @@ impl<'a> CompoundFile<'a> {
             };
             self.covers(length, entry.size, &name)?;
         }
+        self.owned.0 = std::mem::take(&mut owned.0);
         Ok(())
     }
 
@@ -269,9 +270,11 @@ impl<'a> CompoundFile<'a> {
         streams.find(|entry| entry.name.eq_ignore_ascii_case(name))
     }
 
-    /// The bytes behind the last sector that the allocation table gives to anything.
+    /// The bytes behind the last sector that belongs to anything. A table may call a sector used to which no chain
+    /// leads; it decides only where the chains are broken.
     pub fn tail(&self) -> &'a [u8] {
-        let used = self.fat.iter().rposition(|next| *next != FREE).map_or(0, |last| last + 1);
+        let owned = self.owned.0.iter().rposition(|taken| *taken);
+        let used = owned.or_else(|| self.fat.iter().rposition(|next| *next != FREE)).map_or(0, |last| last + 1);
         self.bytes.get((used + 1).saturating_mul(self.sector_size)..).unwrap_or_default()
     }
 }

@@ -14,14 +14,15 @@ use serde_json::Value;
 use crate::process::airlock;
 use crate::services::clamd;
 
-struct Row {
-    path: String,
+pub struct Row {
+    pub path: String,
     verdict: String,
     reasons: Vec<String>,
     declared: String,
 }
 
-fn manifest(corpus: &Path) -> Vec<Row> {
+/// The rows of a corpus.
+pub fn manifest(corpus: &Path) -> Vec<Row> {
     let text =
         std::fs::read_to_string(corpus.join("MANIFEST.tsv")).expect("AIRLOCK_CORPUS names a folder with MANIFEST.tsv");
     let rows = text.lines().skip(1).filter(|l| !l.is_empty()).map(|line| {

@@ -9,6 +9,7 @@ mod demo;
 mod deploy;
 mod docs;
 mod faults;
+mod fuzz;
 mod notifications;
 mod pipeline;
 mod process;

@@ -25,7 +25,8 @@ pub(super) struct Element<'a> {
     /// Whether it may be in the namespace of `WordprocessingML`. Elements of others must not confuse the order of
     /// Word's own: Word skips what it is told to ignore.
     pub of_word: bool,
-    /// Set when a value was asked for that two attributes give, in different namespaces.
+    /// Set when a value was asked for that two attributes give, or that is not well-formed or stands among attributes
+    /// that are not: a reader that goes on may see another one.
     ambiguous: Cell<bool>,
 }
 
@@ -36,11 +37,17 @@ impl Element<'_> {
 
     /// The value of the attribute with that local name, character references resolved.
     pub fn get(&self, name: &str) -> Option<String> {
-        let attributes = self.start.attributes().flatten();
-        let mut named = attributes.filter(|attribute| attribute.key.local_name().into_inner() == name);
-        let found = named.next()?;
-        self.ambiguous.set(self.ambiguous.get() || named.next().is_some());
-        found.normalized_value(XmlVersion::Implicit1_0).ok().map(Cow::into_owned)
+        let mut found = None;
+        // Unchecked: the check for duplicates would remember every attribute, and one element may have millions.
+        for attribute in self.start.attributes().with_checks(false) {
+            match attribute {
+                Ok(attribute) if attribute.key.local_name().into_inner() != name => {}
+                Ok(attribute) if found.is_none() => found = Some(attribute),
+                Ok(_) | Err(_) => self.ambiguous.set(true),
+            }
+        }
+        let value = found?.normalized_value(XmlVersion::Implicit1_0);
+        value.inspect_err(|_| self.ambiguous.set(true)).ok().map(Cow::into_owned)
     }
 }
 
@@ -60,7 +67,11 @@ pub(super) fn read(
     let mut start = |element: Element<'_>, visit: &mut dyn FnMut(Item<'_>)| {
         *elements = elements.checked_sub(1).ok_or_else(|| bomb("too many XML elements"))?;
         visit(Item::Start(&element));
-        if element.ambiguous.get() { Err(malformed(format!("part {part} gives one attribute twice"))) } else { Ok(()) }
+        if element.ambiguous.get() {
+            Err(malformed(format!("part {part} has broken or ambiguous attributes")))
+        } else {
+            Ok(())
+        }
     };
     loop {
         let (namespace, event) = reader.read_resolved_event().map_err(|_| broken())?;

@@ -32,6 +32,12 @@ fn foreign_markup_does_not_hide_a_field() {
     let hidden = [mark("begin").as_str(), &run("DD"), end, &run("E x"), &mark("end")].concat();
     assert_eq!(codes(&docx(&hidden)), ["active_content"]);
     assert_eq!(codes(&docx("<w:fldSimple x:instr=\"PAGE\" w:instr=\"DDE x\"/>")), ["malformed"]);
+    for broken in
+        ["\"\" w:instr=\"DDE x\"", "w:instr=\"PAGE\" w:instr=\"DDE x\"", "x w:instr=\"DDE x\"", "w:instr=\"&x;DDE x\""]
+    {
+        let found = codes(&docx(&format!("<w:fldSimple {broken}/>")));
+        assert!(found.iter().any(|code| *code == "malformed"), "{broken}: {found:?}");
+    }
     let spelled = format!("<v:fldSimple xmlns:v=\"{}\" v:instr=\"PAGE\"/>", WORD.replace('w', "&#119;"));
     assert_eq!(codes(&docx(&spelled)), ["malformed"]);
 }
@@ -217,4 +223,7 @@ fn compound_files_have_sound_chains() {
         "the directory is its own next sector"
     );
     assert_eq!(patched(entry(directory) + 128 + 68, 1), ["malformed"], "an entry is its own sibling");
+    let mut pretended = [&good[..], &zip(&[("a", b"x")])].concat();
+    pretended[entry(table) + 508..entry(table) + 512].copy_from_slice(&0xFFFF_FFFEu32.to_le_bytes());
+    assert_eq!(codes(&pretended), ["polyglot"], "a used sector that nothing leads to hides no tail");
 }

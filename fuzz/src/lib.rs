@@ -1,11 +1,11 @@
 //! The fuzz targets of Airlock for libFuzzer. What they check is in `tests/it/fuzz`, which runs on stable Rust too.
 
 #[path = "../../tests/it/fuzz/forms.rs"]
-mod forms;
+pub mod forms;
 #[path = "../../tests/it/fuzz/targets.rs"]
-mod targets;
+pub mod targets;
 #[path = "../../tests/it/fuzz/words.rs"]
-mod words;
+pub mod words;
 
 use std::backtrace::Backtrace;
 

@@ -137,6 +137,9 @@ fn judge_dictionary(dictionary: &Dictionary<'_>, context: Context, place: &str, 
             (b"URI", Value::Name(name)) => judge_link(&String::from_utf8_lossy(name), place, findings),
             (b"S", Value::Name(name)) => judge_action(name, place, findings),
             (b"Type" | b"Subtype", Value::Name(name)) => judge_type(name, place, findings),
+            // One widespread reader takes a string where the specification asks for a name.
+            (b"S", Value::Text(raw, hex)) => judge_action(text_of(raw, *hex).as_bytes(), place, findings),
+            (b"Subtype", Value::Text(raw, hex)) => judge_type(text_of(raw, *hex).as_bytes(), place, findings),
             (b"Ref", value) if is_reference_object(dictionary, value) => {
                 findings.add(ReasonCode::ExternalReference, format!("page content from another file, in {place}"));
             }

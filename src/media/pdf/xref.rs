@@ -40,25 +40,30 @@ pub(super) fn start(bytes: &[u8], end: usize) -> Walk<usize> {
     }
 }
 
-/// Reads every section. Each is visited once, so that `/Prev` cannot lead in circles. The stream of a hybrid
-/// file is passed over when it was read: whoever updates such a file copies its trailer, `/XRefStm` included.
+/// Reads every section once. `/Prev` must not lead back to where it came from. The stream of a hybrid file
+/// (`/XRefStm`) may well be met again, with the sections before it: it has a `/Prev` of its own, and whoever
+/// updates such a file copies its trailer.
 pub(super) fn read(bytes: &[u8], start: usize, limits: &DocumentLimits, budget: &mut Budget) -> Walk<CrossReference> {
     let mut all = CrossReference { newest: start, ..CrossReference::default() };
     let mut waiting = vec![(start, false)];
-    let mut seen = HashSet::new();
+    let (mut seen, mut revisions) = (HashSet::new(), HashSet::new());
     while let Some((at, hybrid)) = waiting.pop() {
-        if hybrid && seen.contains(&at) {
+        if !hybrid && !revisions.insert(at) {
+            return Err(malformed("the cross-reference sections lead in circles"));
+        }
+        if !seen.insert(at) {
             continue;
         }
-        if !seen.insert(at) || seen.len() > MAX_SECTIONS {
-            return Err(malformed("the cross-reference sections lead in circles"));
+        if seen.len() > MAX_SECTIONS {
+            return Err(malformed(format!("more than {MAX_SECTIONS} cross-reference sections")));
         }
         let trailer = all.section(bytes, at, limits, budget)?;
         all.encrypted |= trailer.get("Encrypt").is_some();
         all.root = all.root.or(trailer.reference("Root"));
-        let offset = |key| trailer.integer(key).and_then(|n| usize::try_from(n).ok());
+        // Some writers say that there is no older revision with a zero.
+        let offset = |key| trailer.integer(key).and_then(|n| usize::try_from(n).ok()).filter(|at| *at > 0);
         // The stack gives back the last first: a hybrid file's stream comes before the older revision.
-        waiting.extend(offset("Prev").map(|at| (at, false)));
+        waiting.extend(offset("Prev").map(|at| (at, hybrid)));
         waiting.extend(offset("XRefStm").map(|at| (at, true)));
     }
     Ok(all)

@@ -26,18 +26,23 @@ enum Target {
     Other,
 }
 
-/// The finding that a link deserves, if any.
+/// The finding that a link deserves, if any, in one sentence.
 pub(super) fn judge(link: &str, follow: Follow) -> Option<(ReasonCode, String)> {
+    describe(link, follow).map(|(code, what, link)| (code, format!("{what}: {link}")))
+}
+
+/// The finding that a link deserves, if any, and the link as its readers see it.
+pub(super) fn describe(link: &str, follow: Follow) -> Option<(ReasonCode, &'static str, String)> {
     let link = normalized(link);
     let what = match (target(&link), follow) {
-        (Target::Script, _) => return Some((ReasonCode::ActiveContent, format!("link that runs code: {link}"))),
+        (Target::Script, _) => return Some((ReasonCode::ActiveContent, "link that runs code", link)),
         (Target::Relative, _) | (Target::Web, Follow::OnClick) | (Target::LocalFile, Follow::OnOpen) => return None,
         (Target::LocalFile, Follow::OnClick) => "link to a file of the reader's machine",
         (Target::RemoteFile, _) => "link to a file on another machine",
         (Target::Web, Follow::OnOpen) => "fetches from elsewhere when opened",
         (Target::Other, _) => "link with an unusual scheme",
     };
-    Some((ReasonCode::ExternalReference, format!("{what}: {link}")))
+    Some((ReasonCode::ExternalReference, what, link))
 }
 
 /// Whether a link leaves the document: it names a scheme, a drive or another machine.
@@ -63,12 +68,18 @@ fn target(link: &str) -> Target {
     let Some(scheme) = scheme else { return Target::Relative };
     let rest = lower.get(scheme.len() + 1..).unwrap_or_default();
     match scheme {
-        "http" | "https" | "mailto" | "tel" | "ftp" | "ftps" | "news" | "sms" => Target::Web,
+        "http" | "https" | "mailto" | "tel" | "fax" | "sms" | "ftp" | "ftps" | "news" | "nntp" | "gopher" => {
+            Target::Web
+        }
+        // Identifiers, calendars, places and conversations.
+        "doi" | "hdl" | "urn" | "info" | "geo" | "webcal" | "sip" | "sips" | "xmpp" | "callto" | "irc" => Target::Web,
         "javascript" | "vbscript" | "data" | "jscript" | "livescript" => Target::Script,
         "file" => file(rest),
         "smb" | "cifs" | "nfs" | "dav" | "davs" => Target::RemoteFile,
         // A single letter is a drive.
         _ if scheme.len() == 1 => Target::LocalFile,
+        // A host with its port (`example.com:8080/a`), written without the scheme.
+        _ if scheme.contains('.') && rest.starts_with(|c: char| c.is_ascii_digit()) => Target::Web,
         _ => Target::Other,
     }
 }
@@ -113,6 +124,9 @@ mod tests {
             ("file:////host/share/x", external, external),
             ("\\\\host\\share", external, external),
             ("ms-msdt:/id", external, external),
+            ("doi:10.1000/1", None, external),
+            ("example.com:8080/a", None, external),
+            ("view-source:file:///a", external, external),
             ("a b/c:d", None, None),
         ] {
             assert_eq!(judge(link, OnClick).map(|(code, _)| code), click, "{link} on click");

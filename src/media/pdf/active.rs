@@ -17,12 +17,32 @@ const CLICK_ACTIONS: [&[u8]; 5] = [b"Print", b"GoBack", b"GoForward", b"Find", b
 pub(super) struct Judge {
     /// Strings that stand alone and would be bad as links, with their finding.
     strings: BTreeMap<u32, (ReasonCode, String)>,
-    /// Objects that a `/URI` refers to.
+    /// Objects that a `/URI` or another key of links refers to.
     linked: BTreeSet<u32>,
-    /// Named actions that only a click may cause.
-    clicks: BTreeSet<u32>,
-    /// Objects that act when the document opens.
+    /// Actions that only a click may cause, with what they do.
+    clicks: BTreeMap<u32, Click>,
+    /// Objects that act without a click.
     opening: BTreeSet<u32>,
+}
+
+/// An action that is harmless as long as a person asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Click {
+    MenuItem,
+    WebPage,
+}
+
+impl Click {
+    /// The finding if it happens without a click.
+    fn unasked(self, place: &str, findings: &mut Findings) {
+        match self {
+            Self::MenuItem => active(findings, "named action that is more than turning pages", place),
+            Self::WebPage => {
+                let detail = format!("action that opens a web page without a click, in {place}");
+                findings.add(ReasonCode::ExternalReference, detail);
+            }
+        }
+    }
 }
 
 impl Judge {
@@ -37,7 +57,7 @@ impl Judge {
                     for (key, value) in &dictionary.0 {
                         let inner = context.under(key);
                         match value {
-                            Value::Reference(target) if key.as_ref() == b"URI" => _ = self.linked.insert(*target),
+                            Value::Reference(target) if is_link(key) => _ = self.linked.insert(*target),
                             Value::Reference(target) if inner.opening => _ = self.opening.insert(*target),
                             _ => {}
                         }
@@ -49,19 +69,19 @@ impl Judge {
         }
         match value {
             Value::Text(raw, hex) => {
-                let found = links::judge(&text_of(raw, *hex), Follow::OnClick);
-                self.strings.extend(found.map(|(code, what)| (number, (code, format!("{what}, in {place}")))));
+                self.strings.extend(link_finding(&text_of(raw, *hex), place).map(|found| (number, found)));
             }
-            // A name that stands alone is there to be referred to, possibly as the kind of an action.
-            Value::Name(name) => judge_action(name, place, findings),
+            // A name that stands alone is there to be referred to, possibly as the kind of something.
+            Value::Name(name) => {
+                judge_action(name, place, findings);
+                judge_type(name, place, findings);
+            }
             Value::Dictionary(dictionary) => {
                 if is_stream && is_file(dictionary.get("F")) {
                     let detail = format!("stream whose data is another file, in {place}");
                     findings.add(ReasonCode::ExternalReference, detail);
                 }
-                if dictionary.names("S", "Named") && !turns_pages(dictionary) {
-                    self.clicks.insert(number);
-                }
+                self.clicks.extend(only_on_click(dictionary).map(|click| (number, click)));
             }
             _ => {}
         }
@@ -72,8 +92,8 @@ impl Judge {
         for (code, detail) in self.linked.iter().filter_map(|number| self.strings.get(number)) {
             findings.add(*code, detail);
         }
-        for number in self.opening.intersection(&self.clicks) {
-            active(findings, "named action that is more than turning pages", &format!("object {number}"));
+        for (number, click) in self.clicks.iter().filter(|(number, _)| self.opening.contains(number)) {
+            click.unasked(&format!("object {number}"), findings);
         }
     }
 }
@@ -83,34 +103,44 @@ impl Judge {
 struct Context {
     /// Directly as an action.
     action: bool,
+    /// As the actions of events.
+    events: bool,
     /// From something that acts without a click.
     opening: bool,
-    /// As the document's base for relative links.
-    base: bool,
 }
 
 impl Context {
     fn under(self, key: &[u8]) -> Self {
-        let opening = matches!(key, b"OpenAction" | b"AA");
+        // What the pointer, the keyboard and the focus cause in a field is as good as a click.
+        let by_hand = self.events && matches!(key, b"E" | b"X" | b"D" | b"U" | b"Fo" | b"Bl" | b"K");
         Self {
             action: matches!(key, b"A" | b"OpenAction" | b"Next"),
-            opening: self.opening || opening,
-            base: key == b"URI",
+            events: key == b"AA",
+            opening: (self.opening && !by_hand) || matches!(key, b"OpenAction" | b"AA"),
         }
     }
+}
+
+/// Keys whose text is a link: of an action, of the base that relative links count from, of a captured web page.
+fn is_link(key: &[u8]) -> bool {
+    matches!(key, b"URI" | b"Base" | b"URL")
 }
 
 fn judge_dictionary(dictionary: &Dictionary<'_>, context: Context, place: &str, findings: &mut Findings) {
     for (key, value) in dictionary.0.iter().filter(|(_, value)| *value != Value::Null) {
         match (key.as_ref(), value) {
-            (b"JS" | b"JavaScript", _) => active(findings, "JavaScript", place),
+            (b"JS", value) if is_script(dictionary, value) => active(findings, "JavaScript", place),
             (b"XFA", _) => active(findings, "XFA form", place),
-            (b"EF", _) => embedded(findings, place),
-            (b"URI", Value::Text(raw, hex)) => judge_link(raw, *hex, place, findings),
-            (b"Base", Value::Text(raw, hex)) if context.base => judge_link(raw, *hex, place, findings),
+            (b"EF" | b"RF", Value::Dictionary(files)) if !files.0.is_empty() => embedded(findings, place),
+            (b"EF", Value::Reference(_)) => embedded(findings, place),
+            (key, Value::Text(raw, hex)) if is_link(key) => judge_link(&text_of(raw, *hex), place, findings),
+            (b"URI", Value::Name(name)) => judge_link(&String::from_utf8_lossy(name), place, findings),
             (b"S", Value::Name(name)) => judge_action(name, place, findings),
             (b"Type" | b"Subtype", Value::Name(name)) => judge_type(name, place, findings),
-            (b"Ref", Value::Dictionary(reference)) if is_file(reference.get("F")) => {
+            // One widespread reader takes a string where the specification asks for a name.
+            (b"S", Value::Text(raw, hex)) => judge_action(text_of(raw, *hex).as_bytes(), place, findings),
+            (b"Subtype", Value::Text(raw, hex)) => judge_type(text_of(raw, *hex).as_bytes(), place, findings),
+            (b"Ref", value) if is_reference_object(dictionary, value) => {
                 findings.add(ReasonCode::ExternalReference, format!("page content from another file, in {place}"));
             }
             (b"FS", value) if value.is_name("URL") => {
@@ -132,12 +162,37 @@ fn judge_dictionary(dictionary: &Dictionary<'_>, context: Context, place: &str, 
     }
 }
 
+/// A script in place is one whatever surrounds it. What is only referred to may also be a font or a picture
+/// that happens to bear this name, unless the dictionary is an action.
+fn is_script(dictionary: &Dictionary<'_>, value: &Value<'_>) -> bool {
+    matches!(value, Value::Text(..)) || dictionary.get("S").is_some() || dictionary.names("Type", "Action")
+}
+
+/// Whether a form shows a page of another file. Elsewhere `/Ref` leads from one element of the text's structure
+/// to another.
+fn is_reference_object(dictionary: &Dictionary<'_>, value: &Value<'_>) -> bool {
+    match value {
+        Value::Dictionary(reference) => is_file(reference.get("F")),
+        Value::Reference(_) => dictionary.names("Subtype", "Form"),
+        _ => false,
+    }
+}
+
 fn judge_named(dictionary: &Dictionary<'_>, context: Context, place: &str, findings: &mut Findings) {
     let clicked = |value: &Value<'_>| matches!(value, Value::Name(name) if CLICK_ACTIONS.contains(&name.as_ref()));
-    let on_click = !context.opening && dictionary.all("N").all(clicked);
-    if dictionary.names("S", "Named") && !on_click && !turns_pages(dictionary) {
-        active(findings, "named action that is more than turning pages", place);
+    match only_on_click(dictionary) {
+        Some(click) if context.opening => click.unasked(place, findings),
+        Some(Click::MenuItem) if !dictionary.all("N").all(clicked) => Click::MenuItem.unasked(place, findings),
+        _ => {}
     }
+}
+
+/// What the action does that nothing but a click may cause.
+fn only_on_click(dictionary: &Dictionary<'_>) -> Option<Click> {
+    if dictionary.names("S", "Named") && !turns_pages(dictionary) {
+        return Some(Click::MenuItem);
+    }
+    dictionary.names("S", "URI").then_some(Click::WebPage)
 }
 
 fn turns_pages(dictionary: &Dictionary<'_>) -> bool {
@@ -180,6 +235,7 @@ fn is_known_action(name: &[u8]) -> bool {
             | b"ImportData"
             | b"JavaScript"
             | b"SetOCGState"
+            | b"SetState"
             | b"Rendition"
             | b"Trans"
             | b"GoTo3DView"
@@ -191,17 +247,23 @@ fn is_known_action(name: &[u8]) -> bool {
 fn judge_type(name: &[u8], place: &str, findings: &mut Findings) {
     match name {
         b"EmbeddedFile" | b"FileAttachment" => embedded(findings, place),
-        b"RichMedia" | b"Screen" | b"Movie" | b"Sound" | b"3D" | b"Rendition" => {
+        b"RichMedia" | b"Screen" | b"Movie" | b"Sound" | b"3D" | b"Rendition" | b"SlideShow" => {
             active(findings, &format!("multimedia ({})", String::from_utf8_lossy(name)), place);
         }
         _ => {}
     }
 }
 
-fn judge_link(raw: &[u8], hex: bool, place: &str, findings: &mut Findings) {
-    if let Some((code, what)) = links::judge(&text_of(raw, hex), Follow::OnClick) {
-        findings.add(code, format!("{what}, in {place}"));
+fn judge_link(link: &str, place: &str, findings: &mut Findings) {
+    if let Some((code, detail)) = link_finding(link, place) {
+        findings.add(code, detail);
     }
+}
+
+/// What a link deserves. The place comes before the link: a long one is cut.
+fn link_finding(link: &str, place: &str) -> Option<(ReasonCode, String)> {
+    let (code, what, link) = links::describe(link, Follow::OnClick)?;
+    Some((code, format!("{what}, in {place}: {link}")))
 }
 
 fn active(findings: &mut Findings, what: &str, place: &str) {

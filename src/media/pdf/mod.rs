@@ -64,11 +64,16 @@ pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, inflatable: u64, findi
     scan.inflatable()
 }
 
-/// Whether a browser or a server that reads these bytes as its own would find something to do.
-fn is_markup(bytes: &[u8]) -> bool {
-    const MARKS: [&[u8]; 4] = [b"<html", b"<script", b"<!doctype", b"<?php"];
-    let lower = bytes.to_ascii_lowercase();
-    MARKS.iter().any(|mark| find(&lower, mark, 0).is_some())
+/// What another program that reads these bytes in its own way would find to do: a browser, a server, or a word
+/// processor that takes a web archive (MHTML) wherever it begins.
+fn markup(bytes: &[u8]) -> Option<&'static str> {
+    const MARKS: [&[u8]; 7] = [b"<html", b"<script", b"<!doctype", b"<?php", b"<svg", b"<hta:", b"mime-version:"];
+    let starts = |at: usize| {
+        let begins = |mark: &&[u8]| bytes.get(at..at + mark.len()).is_some_and(|here| here.eq_ignore_ascii_case(mark));
+        MARKS.iter().any(begins)
+    };
+    let mut candidates = bytes.iter().enumerate().filter(|(_, b)| matches!(b, b'<' | b'm' | b'M'));
+    candidates.any(|(at, _)| starts(at)).then_some("HTML or script")
 }
 
 /// Reads the cross-reference after judging what follows the last end mark. Offsets count from the file's first
@@ -82,10 +87,8 @@ fn cross_reference(
 ) -> Walk<(usize, CrossReference)> {
     let end = rfind(bytes, END_MARK).ok_or_else(|| truncated("no end mark (%%EOF)"))?;
     let tail = bytes.get(end + END_MARK.len()..).unwrap_or_default();
-    if let Some(kind) = foreign_container(tail) {
+    if let Some(kind) = foreign_container(tail).or_else(|| markup(tail)) {
         findings.add(ReasonCode::Polyglot, format!("{kind} behind the end of the document"));
-    } else if is_markup(tail) {
-        findings.add(ReasonCode::Polyglot, "HTML or script behind the end of the document");
     } else if tail.len() > WINDOW {
         findings.add(ReasonCode::TrailingData, format!("{} bytes behind the end of the document", tail.len()));
     }

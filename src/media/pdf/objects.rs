@@ -5,7 +5,7 @@ use crate::media::bytes::find;
 use crate::media::findings::{Walk, truncated};
 use crate::policy::DocumentLimits;
 
-/// Where an object lies: at a byte of the file, or in an object stream under an index.
+/// Where an object lies: at a byte of the file, or in an object stream under its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Place {
     At(usize),

@@ -7,14 +7,17 @@ use super::objects::{self, Object, Place};
 use super::streams::{self, Budget};
 use super::syntax::{Dictionary, Lexer, Token, Value, is_space};
 use super::xref::CrossReference;
-use crate::media::bytes::{foreign_container, index};
-use crate::media::findings::{Findings, Walk, bomb, malformed};
+use crate::media::bytes::{find, foreign_container, index};
+use crate::media::findings::{Broken, Findings, Walk, bomb, malformed};
 use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
 
 /// How often, in all, each byte may be read while objects are looked for. Honest files need little more than
 /// one reading; nested and overlapping objects would need many.
 const READINGS: usize = 4;
+
+/// Stands for the number of what has none.
+const NO_NUMBER: u32 = u32::MAX;
 
 /// A node of the page tree, or the catalog above it.
 #[derive(Debug, Default)]
@@ -36,6 +39,8 @@ pub(super) struct Scan<'a> {
     nodes: HashMap<Place, Node>,
     /// Where the cross-reference leads, white space skipped.
     located: HashMap<u32, Place>,
+    /// Where the newest cross-reference begins.
+    newest: usize,
     kids: usize,
     objects: u32,
     /// Bytes that may still be read.
@@ -55,6 +60,7 @@ impl<'a> Scan<'a> {
             starts: HashSet::new(),
             nodes: HashMap::new(),
             located: HashMap::new(),
+            newest: 0,
             kids: 0,
             objects: 0,
             readable,
@@ -73,6 +79,7 @@ impl<'a> Scan<'a> {
     /// Judges every object. A broken one is a finding and does not hide the rest.
     pub fn run(&mut self, found: &CrossReference, findings: &mut Findings) -> Walk<()> {
         self.containers = found.containers();
+        self.newest = found.newest;
         self.sequence(findings)?;
         // A table may point into a string, a comment or a stream, where the sequence sees no object.
         for (number, place) in &found.places {
@@ -102,14 +109,16 @@ impl<'a> Scan<'a> {
         let mut gap = at;
         while let Some((mark, start)) = next_mark(self.bytes, at) {
             at = mark + 3;
-            if let Some(start) = start {
-                self.between(gap, start, findings);
-                if let Some(end) = self.object(start, findings)? {
-                    at = end.max(at);
-                    gap = at;
+            match start {
+                Mark::Trailer => self.trailer(mark, findings)?,
+                Mark::Bare => self.bare(at, findings)?,
+                Mark::Object(start) => {
+                    self.between(gap, start, findings);
+                    if let Some(end) = self.object(start, findings)? {
+                        at = end.max(at);
+                        gap = at;
+                    }
                 }
-            } else {
-                self.trailer(mark, findings);
             }
         }
         self.between(gap, self.bytes.len(), findings);
@@ -117,16 +126,59 @@ impl<'a> Scan<'a> {
     }
 
     fn between(&self, from: usize, to: usize, findings: &mut Findings) {
-        if let Some(kind) = self.bytes.get(from..to).and_then(foreign_container) {
+        let mut from = from;
+        // Some programs begin an update with a header of its own. The document stays one as long as its newest
+        // cross-reference lies behind that header.
+        while let Some(at) = self.repeated_header(from, to) {
+            self.foreign(from, at, findings);
+            from = at + super::MARK.len();
+        }
+        self.foreign(from, to, findings);
+    }
+
+    fn repeated_header(&self, from: usize, to: usize) -> Option<usize> {
+        let gap = self.bytes.get(from..to)?;
+        let at = from + find(gap, super::MARK, 0)?;
+        let before = self.bytes.get(from..at)?.trim_ascii_end();
+        (at <= self.newest && before.ends_with(super::END_MARK)).then_some(at)
+    }
+
+    fn foreign(&self, from: usize, to: usize, findings: &mut Findings) {
+        let Some(gap) = self.bytes.get(from..to) else { return };
+        if let Some(kind) = foreign_container(gap).or_else(|| super::markup(gap)) {
             findings.add(ReasonCode::Polyglot, format!("{kind} between the objects, after byte {from}"));
         }
     }
 
-    fn trailer(&mut self, at: usize, findings: &mut Findings) {
-        let value = Lexer::new(self.bytes, at + b"trailer".len()).value(self.limits.nesting);
-        if let Some(Value::Dictionary(trailer)) = findings.note(value) {
+    fn trailer(&mut self, at: usize, findings: &mut Findings) -> Walk<()> {
+        let mut lexer = Lexer::new(self.bytes, at + b"trailer".len());
+        let value = match lexer.value(self.limits.nesting) {
+            Ok(value) => value,
+            Err(broken) => {
+                self.charge(self.bytes.len().saturating_sub(at))?;
+                report(&broken, &format!("the trailer at byte {at}"), findings);
+                return Ok(());
+            }
+        };
+        self.charge(lexer.at.saturating_sub(at))?;
+        self.judge.object(NO_NUMBER, &value, false, "the trailer", findings);
+        if let Value::Dictionary(trailer) = value {
             self.encrypted |= trailer.get("Encrypt").is_some();
         }
+        Ok(())
+    }
+
+    /// An `obj` whose numbers we do not see: comments may stand between them, which readers that repair a file
+    /// skip. Whatever follows is judged; where nothing sensible does, it was only a word.
+    fn bare(&mut self, at: usize, findings: &mut Findings) -> Walk<()> {
+        let mut lexer = Lexer::new(self.bytes, at);
+        let value = lexer.value(self.limits.nesting);
+        let read = if value.is_ok() { lexer.at } else { self.bytes.len() };
+        self.charge(read.saturating_sub(at))?;
+        if let Ok(value) = value {
+            self.judge.object(NO_NUMBER, &value, false, &format!("an object at byte {at}"), findings);
+        }
+        Ok(())
     }
 
     /// Judges the object at `start`, if one begins there; returns where it ends.
@@ -145,7 +197,7 @@ impl<'a> Scan<'a> {
             Err(broken) => {
                 // How far the reading went is not known: charge the most it can have been.
                 self.charge(self.bytes.len().saturating_sub(start))?;
-                findings.broken(&broken);
+                report(&broken, &format!("the object at byte {start}"), findings);
                 return Ok(None);
             }
         };
@@ -165,7 +217,9 @@ impl<'a> Scan<'a> {
             self.encrypted |= dictionary.get("Encrypt").is_some();
         }
         // Inside an encrypted document the objects cannot be read; it is refused for that.
-        let holds_objects = dictionary.names("Type", "ObjStm") || self.containers.contains(&object.number);
+        let holds_objects = dictionary.names("Type", "ObjStm")
+            || dictionary.get("N").is_some() && dictionary.get("First").is_some()
+            || self.containers.contains(&object.number);
         if !holds_objects || self.encrypted {
             return Ok(());
         }
@@ -173,7 +227,7 @@ impl<'a> Scan<'a> {
             Ok(content) => content,
             Err(broken) if broken.code == ReasonCode::ArchiveBomb => return Err(broken),
             Err(broken) => {
-                findings.broken(&broken);
+                report(&broken, &format!("object {}", object.number), findings);
                 return Ok(());
             }
         };
@@ -196,7 +250,7 @@ impl<'a> Scan<'a> {
         };
         self.readable = self.readable.saturating_add(content.len());
         let mut table = Lexer::new(content, 0);
-        for position in 0..count {
+        for _ in 0..count {
             let (Token::Integer(inner), Token::Integer(offset)) = (table.next(), table.next()) else {
                 findings.add(ReasonCode::Malformed, format!("object stream {number} holds fewer objects than it says"));
                 return Ok(());
@@ -208,16 +262,21 @@ impl<'a> Scan<'a> {
                 Ok(value) => value,
                 Err(broken) => {
                     self.charge(content.len().saturating_sub(start))?;
-                    findings.broken(&broken);
+                    report(&broken, &format!("object {inner} in stream {number}"), findings);
                     continue;
                 }
             };
             self.charge(lexer.at.saturating_sub(start))?;
             let place = format!("object {inner} in stream {number}");
-            self.judge.object(u32::try_from(inner).unwrap_or(u32::MAX), &value, false, &place, findings);
-            if let (Value::Dictionary(inner), Ok(position)) = (&value, u32::try_from(position)) {
-                self.note_page(Place::In(number, position), inner)?;
+            let inner = u32::try_from(inner).unwrap_or(NO_NUMBER);
+            self.judge.object(inner, &value, false, &place, findings);
+            if let Value::Dictionary(dictionary) = &value {
+                self.note_page(Place::In(number, inner), dictionary)?;
             }
+        }
+        // Readers that go on to /First would find objects that others do not.
+        if matches!(table.next(), Token::Integer(_)) && table.at <= first {
+            findings.add(ReasonCode::Malformed, format!("object stream {number} holds more objects than it says"));
         }
         Ok(())
     }
@@ -296,17 +355,38 @@ fn reference(value: &Value<'_>) -> Option<u32> {
     }
 }
 
-/// The next `obj` that a header precedes, with where that header begins, or the next `trailer`.
-fn next_mark(bytes: &[u8], from: usize) -> Option<(usize, Option<usize>)> {
+/// What is broken, and where.
+fn report(broken: &Broken, place: &str, findings: &mut Findings) {
+    findings.add(broken.code, format!("{}: {place}", broken.detail));
+}
+
+/// A word that leads to something to judge.
+enum Mark {
+    Trailer,
+    /// The `obj` of an object whose header begins there.
+    Object(usize),
+    /// An `obj` without the numbers of a header before it.
+    Bare,
+}
+
+/// The next mark and where it stands.
+fn next_mark(bytes: &[u8], from: usize) -> Option<(usize, Mark)> {
     let rest = bytes.get(from..)?;
     rest.iter().enumerate().filter(|(_, b)| matches!(b, b'o' | b't')).find_map(|(n, _)| {
         let at = from + n;
         let here = rest.get(n..)?;
         if here.starts_with(b"trailer") {
-            return Some((at, None));
+            return Some((at, Mark::Trailer));
         }
-        let start = here.starts_with(b"obj").then(|| header_before(bytes, at)).flatten()?;
-        Some((at, Some(start)))
+        if !here.starts_with(b"obj") {
+            return None;
+        }
+        if let Some(start) = header_before(bytes, at) {
+            return Some((at, Mark::Object(start)));
+        }
+        // Inside `endobj` and other words it is no keyword.
+        let word = at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphabetic);
+        (!word).then_some((at, Mark::Bare))
     })
 }
 

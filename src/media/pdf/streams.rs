@@ -1,12 +1,20 @@
 //! Decoding the streams that hold objects or the cross-reference. No other stream is ever decoded.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 
 use super::syntax::{Dictionary, Value, from_hex, is_space};
-use crate::media::findings::{Walk, bomb, malformed};
+use crate::media::findings::{Broken, Walk, bomb, malformed};
 use crate::policy::DocumentLimits;
+
+/// The most that one stream of objects may become at any of its filters. Real ones hold some hundred objects;
+/// what is decoded lies in memory twice while a filter works.
+const MAX_STREAM: usize = 24 << 20;
+
+/// What says how a stream is to be read.
+const READING: [&str; 6] = ["Filter", "DecodeParms", "Length", "N", "First", "W"];
 
 /// What one PDF may still inflate or copy.
 #[derive(Debug)]
@@ -22,26 +30,35 @@ impl Budget {
 
 /// The content of an object or cross-reference stream. A filter that we do not know is refused: skipping the
 /// stream would let its objects pass unseen.
-pub(super) fn decode(
+pub(super) fn decode<'r>(
     dictionary: &Dictionary<'_>,
-    raw: &[u8],
+    raw: &'r [u8],
     limits: &DocumentLimits,
     budget: &mut Budget,
-) -> Walk<Vec<u8>> {
-    let filters = listed(dictionary, &["Filter", "F"]);
-    let parameters = listed(dictionary, &["DecodeParms", "DP"]);
+) -> Walk<Cow<'r, [u8]>> {
+    if let Some(key) = dictionary.repeated(&READING) {
+        return Err(malformed(format!("a stream of objects has two values for /{key}")));
+    }
+    // Short for the filter and its parameters: some readers look there first, others never.
+    if dictionary.get("F").is_some() || dictionary.get("DP").is_some() {
+        return Err(malformed("a stream of objects has keys that readers understand differently (/F, /DP)"));
+    }
+    let filters = listed(dictionary, "Filter");
+    let parameters = listed(dictionary, "DecodeParms");
     if filters.len() > crate::media::bytes::index(limits.filters) {
         return Err(malformed(format!("more than {} filters on one stream", limits.filters)));
     }
     budget.charge(raw.len())?;
-    let mut content = raw.to_vec();
+    let mut content = Cow::Borrowed(raw);
     for (n, filter) in filters.iter().enumerate() {
         content = match filter {
-            Value::Name(name) => filtered(name, &content, budget)?,
+            Value::Name(name) => Cow::Owned(filtered(name, &content, budget)?),
             _ => return Err(malformed("a stream of objects has a filter that is not named in place")),
         };
         match parameters.get(n) {
-            Some(Value::Dictionary(parameters)) => content = unpredicted(parameters, content)?,
+            Some(Value::Dictionary(parameters)) => {
+                content = unpredicted(parameters, &content)?.map_or(content, Cow::Owned);
+            }
             Some(Value::Reference(_)) => return Err(malformed("a stream of objects has its parameters elsewhere")),
             _ => {}
         }
@@ -49,9 +66,9 @@ pub(super) fn decode(
     Ok(content)
 }
 
-/// The value of the first of those keys as a list: a single value is a list of one.
-fn listed<'d, 'a>(dictionary: &'d Dictionary<'a>, keys: &[&str]) -> &'d [Value<'a>] {
-    match keys.iter().find_map(|key| dictionary.get(key)) {
+/// The value under that key as a list: a single value is a list of one.
+fn listed<'d, 'a>(dictionary: &'d Dictionary<'a>, key: &str) -> &'d [Value<'a>] {
+    match dictionary.get(key) {
         None => &[],
         Some(Value::Array(values)) => values,
         Some(value) => std::slice::from_ref(value),
@@ -62,9 +79,13 @@ fn filtered(name: &[u8], content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
     match name {
         b"FlateDecode" | b"Fl" => inflated(content, budget),
         b"ASCIIHexDecode" | b"AHx" => Ok(from_hex(content.split(|b| *b == b'>').next().unwrap_or_default())),
-        b"ASCII85Decode" | b"A85" => from_base85(content).ok_or_else(|| malformed("broken ASCII85 data")),
+        b"ASCII85Decode" | b"A85" => from_base85(content),
         other => Err(malformed(format!("objects behind the filter {}", String::from_utf8_lossy(other)))),
     }
+}
+
+fn too_long() -> Broken {
+    bomb("one stream of objects becomes too long")
 }
 
 fn inflated(content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
@@ -74,24 +95,31 @@ fn inflated(content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
         return Err(malformed("an object or cross-reference stream is not Flate data"));
     };
     let mut out = Vec::new();
-    let read = DeflateDecoder::new(data).take(budget.0.saturating_add(1)).read_to_end(&mut out);
+    let most = budget.0.min(MAX_STREAM as u64);
+    let read = DeflateDecoder::new(data).take(most.saturating_add(1)).read_to_end(&mut out);
     budget.charge(out.len())?;
+    if out.len() > MAX_STREAM {
+        return Err(too_long());
+    }
     read.map(|_| out).map_err(|_| malformed("an object or cross-reference stream does not inflate"))
 }
 
-/// Undoes the PNG predictors, which nearly every cross-reference stream uses.
-fn unpredicted(parameters: &Dictionary<'_>, content: Vec<u8>) -> Walk<Vec<u8>> {
-    let field = |key, default| {
-        let n = parameters.integer(key).unwrap_or(default);
-        usize::try_from(n)
-            .ok()
-            .filter(|n| (1..=4096).contains(n))
-            .ok_or_else(|| malformed("impossible stream parameters"))
+/// Undoes the PNG predictors, which nearly every cross-reference stream uses. `None`: there is nothing to undo.
+fn unpredicted(parameters: &Dictionary<'_>, content: &[u8]) -> Walk<Option<Vec<u8>>> {
+    const KEYS: [&str; 4] = ["Predictor", "Columns", "Colors", "BitsPerComponent"];
+    let impossible = || malformed("impossible parameters of a stream of objects");
+    if parameters.repeated(&KEYS).is_some() {
+        return Err(impossible());
+    }
+    let field = |key, default| match parameters.get(key) {
+        None => Ok(default),
+        Some(Value::Integer(n)) => usize::try_from(*n).ok().filter(|n| (1..=4096).contains(n)).ok_or_else(impossible),
+        Some(_) => Err(impossible()),
     };
     let (predictor, columns) = (field("Predictor", 1)?, field("Columns", 1)?);
     let (colours, bits) = (field("Colors", 1)?, field("BitsPerComponent", 8)?);
     match predictor {
-        1 => return Ok(content),
+        1 => return Ok(None),
         10..=15 => {}
         other => return Err(malformed(format!("objects behind the predictor {other}"))),
     }
@@ -118,7 +146,7 @@ fn unpredicted(parameters: &Dictionary<'_>, content: Vec<u8>) -> Walk<Vec<u8>> {
             out.push(value.wrapping_add(guess));
         }
     }
-    Ok(out)
+    Ok(Some(out))
 }
 
 fn paeth(left: u8, up: u8, corner: u8) -> u8 {
@@ -127,27 +155,32 @@ fn paeth(left: u8, up: u8, corner: u8) -> u8 {
     [left, up, corner].into_iter().min_by_key(|b| distance(*b)).unwrap_or(0)
 }
 
-fn from_base85(content: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(content.len() / 5 * 4);
+fn from_base85(content: &[u8]) -> Walk<Vec<u8>> {
+    let broken = || malformed("broken ASCII85 data");
+    let mut out = Vec::new();
     let mut group = Vec::with_capacity(5);
     let content = content.split(|b| *b == b'~').next().unwrap_or_default();
     for b in content.iter().filter(|b| !is_space(**b)) {
         match b {
             b'z' if group.is_empty() => out.extend([0; 4]),
             b'!'..=b'u' => group.push(b - b'!'),
-            _ => return None,
+            _ => return Err(broken()),
         }
         if group.len() == 5 {
-            out.extend(group85(&group)?);
+            out.extend(group85(&group).ok_or_else(broken)?);
             group.clear();
+        }
+        // One `z` makes four bytes.
+        if out.len() > MAX_STREAM {
+            return Err(too_long());
         }
     }
     if group.len() > 1 {
         let whole = group.len() - 1;
         group.resize(5, 84);
-        out.extend(group85(&group)?.into_iter().take(whole));
+        out.extend(group85(&group).ok_or_else(broken)?.into_iter().take(whole));
     }
-    Some(out)
+    Ok(out)
 }
 
 fn group85(group: &[u8]) -> Option<[u8; 4]> {

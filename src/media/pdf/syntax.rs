@@ -40,6 +40,11 @@ impl<'a> Dictionary<'a> {
         own.find(|value| **value != Value::Null)
     }
 
+    /// The first of those keys that stands there more than once: readers differ in which value they take.
+    pub fn repeated<'k>(&self, keys: &[&'k str]) -> Option<&'k str> {
+        keys.iter().find(|key| self.all(key).nth(1).is_some()).copied()
+    }
+
     pub fn integer(&self, key: &str) -> Option<i64> {
         match self.get(key) {
             Some(Value::Integer(n)) => Some(*n),
@@ -301,8 +306,8 @@ pub(super) fn text_of(raw: &[u8], hex: bool) -> String {
 
 /// Pairs of hexadecimal digits, white space ignored, an odd last digit filled up with zero.
 pub(super) fn from_hex(raw: &[u8]) -> Vec<u8> {
-    let digits: Vec<u8> = raw.iter().filter(|b| b.is_ascii_hexdigit()).map(|b| hex_digit(*b)).collect();
-    digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, d| byte << 4 | d) << (4 * (2 - pair.len()))).collect()
+    let mut digits = raw.iter().filter(|b| b.is_ascii_hexdigit()).map(|b| hex_digit(*b));
+    std::iter::from_fn(|| digits.next().map(|high| high << 4 | digits.next().unwrap_or(0))).collect()
 }
 
 fn unescaped(raw: &[u8]) -> Vec<u8> {

@@ -13,13 +13,20 @@ use crate::policy::DocumentLimits;
 /// Sections that one document may chain by `/Prev`: each is a revision.
 const MAX_SECTIONS: usize = 1024;
 
+/// Entries that all sections may have together, as a multiple of the objects. Many small revisions add little;
+/// a thousand tables of everything, or one table's rows said again and again, would keep us busy.
+const MAX_ENTRIES: u32 = 8;
+
 /// What all sections say together.
 #[derive(Debug, Default)]
 pub(super) struct CrossReference {
+    /// Where the newest section begins.
+    pub newest: usize,
     /// `None` for freed objects.
     pub places: BTreeMap<u32, Option<Place>>,
     pub root: Option<u32>,
     pub encrypted: bool,
+    entries: u32,
 }
 
 /// Where the newest section begins, according to the end of the file.
@@ -33,22 +40,31 @@ pub(super) fn start(bytes: &[u8], end: usize) -> Walk<usize> {
     }
 }
 
-/// Reads every section. Each is visited once, so that `/Prev` cannot lead in circles.
+/// Reads every section once. `/Prev` must not lead back to where it came from. The stream of a hybrid file
+/// (`/XRefStm`) may well be met again, with the sections before it: it has a `/Prev` of its own, and whoever
+/// updates such a file copies its trailer.
 pub(super) fn read(bytes: &[u8], start: usize, limits: &DocumentLimits, budget: &mut Budget) -> Walk<CrossReference> {
-    let mut all = CrossReference::default();
-    let mut waiting = vec![start];
-    let mut seen = HashSet::new();
-    while let Some(at) = waiting.pop() {
-        if !seen.insert(at) || seen.len() > MAX_SECTIONS {
+    let mut all = CrossReference { newest: start, ..CrossReference::default() };
+    let mut waiting = vec![(start, false)];
+    let (mut seen, mut revisions) = (HashSet::new(), HashSet::new());
+    while let Some((at, hybrid)) = waiting.pop() {
+        if !hybrid && !revisions.insert(at) {
             return Err(malformed("the cross-reference sections lead in circles"));
+        }
+        if !seen.insert(at) {
+            continue;
+        }
+        if seen.len() > MAX_SECTIONS {
+            return Err(malformed(format!("more than {MAX_SECTIONS} cross-reference sections")));
         }
         let trailer = all.section(bytes, at, limits, budget)?;
         all.encrypted |= trailer.get("Encrypt").is_some();
         all.root = all.root.or(trailer.reference("Root"));
-        let offset = |key| trailer.integer(key).and_then(|n| usize::try_from(n).ok());
+        // Some writers say that there is no older revision with a zero.
+        let offset = |key| trailer.integer(key).and_then(|n| usize::try_from(n).ok()).filter(|at| *at > 0);
         // The stack gives back the last first: a hybrid file's stream comes before the older revision.
-        waiting.extend(offset("Prev"));
-        waiting.extend(offset("XRefStm"));
+        waiting.extend(offset("Prev").map(|at| (at, hybrid)));
+        waiting.extend(offset("XRefStm").map(|at| (at, true)));
     }
     Ok(all)
 }
@@ -148,12 +164,11 @@ impl CrossReference {
             let (first, count) = (range[0], range[1]);
             for (n, row) in (first..first.saturating_add(count)).zip(&mut rows) {
                 let (Some((kind, rest)), Ok(number)) = (row.split_at_checked(w0), u32::try_from(n)) else { continue };
-                let (a, b) = rest.split_at_checked(w1).unwrap_or_default();
-                let place = match (if w0 == 0 { 1 } else { big_endian(kind) }, big_endian(a), big_endian(b)) {
-                    (1, offset, _) => Some(Place::At(usize::try_from(offset).unwrap_or(usize::MAX))),
-                    (2, stream, at) => {
-                        u32::try_from(stream).ok().zip(u32::try_from(at).ok()).map(|(s, i)| Place::In(s, i))
-                    }
+                let a = rest.get(..w1).unwrap_or_default();
+                let place = match (if w0 == 0 { 1 } else { big_endian(kind) }, big_endian(a)) {
+                    (1, offset) => Some(Place::At(usize::try_from(offset).unwrap_or(usize::MAX))),
+                    // Readers look for the number. The index is only a hint, and too narrow for some streams.
+                    (2, stream) => u32::try_from(stream).ok().map(|stream| Place::In(stream, number)),
                     _ => None,
                 };
                 self.insert(number, place, limits)?;
@@ -164,7 +179,8 @@ impl CrossReference {
 
     /// Notes an entry unless a newer revision has one.
     fn insert(&mut self, number: u32, place: Option<Place>, limits: &DocumentLimits) -> Walk<()> {
-        if self.places.len() >= index(limits.objects) {
+        self.entries = self.entries.saturating_add(1);
+        if self.places.len() >= index(limits.objects) || self.entries / MAX_ENTRIES > limits.objects {
             return Err(bomb(format!("more than {} objects", limits.objects)));
         }
         if let Entry::Vacant(entry) = self.places.entry(number) {

@@ -46,7 +46,22 @@ fn what_acts_by_itself_is_named() {
         ("/OpenAction << /S /J#61vaScript >>".into(), "null", "active_content"),
         ("/OpenAction << /S 4 0 R >>".into(), "/JavaScript", "active_content"),
         ("/OpenAction << /S /GoTo /D [3 0 R /Fit] /Next << /S /Launch >> >>".into(), "null", "active_content"),
-        ("/Names << /JavaScript 4 0 R >>".into(), "<< >>", "active_content"),
+        (
+            "/Names << /JavaScript 4 0 R >>".into(),
+            "<< /Names [(a) << /S /JavaScript /JS 9 0 R >>] >>",
+            "active_content",
+        ),
+        ("/OpenAction << /S /URI /URI (https://example.com) >>".into(), "null", "external_reference"),
+        ("/OpenAction 4 0 R".into(), "<< /S /URI /URI (https://example.com) >>", "external_reference"),
+        ("/AA << /O << /S /URI /URI (https://example.com) >> >>".into(), "null", "external_reference"),
+        ("/URI 4 0 R".into(), "<< /Base (javascript:x//) >>", "active_content"),
+        ("/URI << /Base 4 0 R >>".into(), "(javascript:x//)", "active_content"),
+        ("/A << /S /URI /URI /javascript:x >>".into(), "null", "active_content"),
+        ("/A << /S (Launch) >>".into(), "null", "active_content"),
+        ("/A << /Subtype (RichMedia) >>".into(), "null", "active_content"),
+        ("/A << /Subtype 4 0 R >>".into(), "/RichMedia", "active_content"),
+        ("/A << /Subtype /Form /Ref 4 0 R >>".into(), "<< /F (x.pdf) /Page 0 >>", "external_reference"),
+        ("/AlternatePresentations 4 0 R".into(), "<< /Type /SlideShow >>", "active_content"),
         ("/AA << /WC << /S /SubmitForm >> >>".into(), "null", "active_content"),
         ("/AcroForm << /XFA 4 0 R >>".into(), "null", "active_content"),
         ("/OpenAction << /S /Named /N /Print >>".into(), "null", "active_content"),
@@ -76,6 +91,15 @@ fn what_is_only_text_or_navigation_passes() {
         ("/A << /S /URI /URI (mailto:a@example.com) >>", "<< /S /Transparency /Type /Group >>"),
         ("/AcroForm << /Fields [] >>", "<< /Length 17 >> stream\n/JS (x) /Launch \nendstream"),
         ("/XFA null", "null"),
+        // Empty trees stay behind when scripts and attachments were taken out.
+        ("/Names << /JavaScript 4 0 R /EmbeddedFiles << /Names [] >> >>", "<< /Names [] >>"),
+        // Resources, states and usage rights may bear any name.
+        ("/Font << /JS 4 0 R /JavaScript 4 0 R >>", "<< /Type /Font >>"),
+        ("/TransformParams << /EF [/Create /Delete] /Form [/SubmitStandalone] >>", "null"),
+        ("/RoleMap << /JavaScript /Code >>", "null"),
+        ("/AA << /U << /S /URI /URI (https://example.com) >> >>", "null"),
+        ("/A << /S /URI /URI (example.com:8080/a) >>", "<< /S /URI /URI (doi:10.1000/1) >>"),
+        ("/A << /S /SetState /T (x) >>", "null"),
     ] {
         assert_eq!(codes(&pdf(catalog, &[more])), Vec::<&str>::new(), "{catalog} {more}");
     }
@@ -98,8 +122,79 @@ fn object_streams_are_opened_bounded_and_by_their_own_table() {
 }
 
 #[test]
+fn what_says_how_objects_are_read_is_said_once() {
+    let plain = |dictionary: &str, body: &str| {
+        let length = body.len();
+        with_raw(format!("9 0 obj << {dictionary} /Length {length} >> stream\n{body}\nendstream endobj\n").as_bytes())
+    };
+    let body = format!("20 0 {SCRIPT}");
+    assert!(codes(&plain("/Type /ObjStm /N 0 /First 0", "")).is_empty());
+    for dictionary in [
+        "/Type /ObjStm /N 0 /N 1 /First 5",
+        "/Type /ObjStm /N 0 /First 5",
+        "/Type /ObjStm /N 0 /First 5 /Filter /FlateDecode /Filter null",
+        "/Type /ObjStm /N 0 /First 5 /F /FlateDecode",
+        "/Type /ObjStm /N 0 /First 5 /Filter [/FlateDecode] /DecodeParms << /Predictor 4 0 R >>",
+    ] {
+        assert_eq!(codes(&plain(dictionary, &body)), ["malformed"], "{dictionary}");
+    }
+    // What holds objects is known by its table as well as by its type.
+    assert_eq!(codes(&plain("/N 1 /First 5", &body)), ["active_content"]);
+    assert_eq!(codes(&plain("/Type 4 0 R /N 1 /First 5", &body)), ["active_content"]);
+    // Each filter is bounded, not only the sum.
+    let long = deflated(&vec![b'z'; 7 << 20]);
+    let head = format!("9 0 obj << /Type /ObjStm /N 1 /First 5 /Filter [/Fl /A85] /Length {} >> stream\n", long.len());
+    assert_eq!(codes(&with_raw(&[head.as_bytes(), &long, b"\nendstream endobj\n"].concat())), ["archive_bomb"]);
+}
+
+#[test]
+fn updates_of_real_writers_pass() {
+    let good = String::from_utf8(pdf("", &[])).unwrap();
+    let table = good.find("xref\n").unwrap();
+    let update = |between: &str, previous: usize, more: &str| {
+        let at = good.len() + between.len();
+        format!("{good}{between}xref\n0 0\ntrailer << /Root 1 0 R /Prev {previous} {more} >>\nstartxref\n{at}\n%%EOF\n")
+    };
+    assert!(codes(update("", table, "").as_bytes()).is_empty());
+    // A header of its own before the update; two documents are refused because the newest table is in the first.
+    assert!(codes(update("%PDF-1.7\n", table, "").as_bytes()).is_empty());
+    assert_eq!(codes(update("x\n%PDF-1.7\n", table, "").as_bytes()), ["polyglot"]);
+    // The stream of a hybrid file has been seen when the copied trailer names it again, and leads back as well.
+    let stream = "8 0 obj << /Type /XRef /Size 1 /W [1 1 1] /Length 3 /Prev {} >> stream\n\0\0\0\nendstream endobj\n";
+    let stream = stream.replace("{}", &table.to_string());
+    let hybrid = format!("/XRefStm {}", good.len());
+    let first = update(&stream, table, &hybrid);
+    assert!(codes(first.as_bytes()).is_empty());
+    let at = good.len() + stream.len();
+    let (end, trailer) = (first.len(), format!("/Prev {at} {hybrid}"));
+    let second = format!("{first}xref\n0 0\ntrailer << /Root 1 0 R {trailer} >>\nstartxref\n{end}\n%%EOF\n");
+    assert!(codes(second.as_bytes()).is_empty());
+    assert!(codes(good.replace("/Root", "/Prev 0 /Root").as_bytes()).is_empty(), "zero is no section");
+}
+
+#[test]
+fn an_object_stream_is_searched_by_number() {
+    // The row of object 1 gives the place of another, as it does where its field is too narrow for the stream.
+    let inner = "5 0 1 5 null << /Type /Catalog /Pages 2 0 R >>";
+    let good = String::from_utf8(pdf("", &[])).unwrap();
+    let (body, pages) = (&good[..good.find("xref\n").unwrap()], good.find("2 0 obj").unwrap());
+    let objects = format!("8 0 obj << /Type /ObjStm /N 2 /First 8 /Length 46 >> stream\n{inner}\nendstream endobj\n");
+    let row = |kind: u8, place: usize| [&[kind][..], &u16::try_from(place).unwrap().to_be_bytes(), &[0]].concat();
+    let rows = [&row(0, 0)[..], &row(2, 8), &row(1, pages), &row(0, 0).repeat(5), &row(1, body.len())].concat();
+    let head = "9 0 obj << /Type /XRef /Size 9 /W [1 2 1] /Root 1 0 R /Length 36 >> stream\n";
+    let at = body.len() + objects.len();
+    let end = format!("\nendstream endobj\nstartxref\n{at}\n%%EOF\n");
+    let file = [body.as_bytes(), objects.as_bytes(), head.as_bytes(), &rows, end.as_bytes()].concat();
+    assert_eq!(codes(&file), Vec::<&str>::new());
+}
+
+#[test]
 fn objects_that_no_table_lists_are_judged_too() {
-    assert_eq!(codes(&with_raw(format!("7 0 obj {SCRIPT} endobj\n").as_bytes())), ["active_content"]);
+    for object in ["7 0 obj", "7 %a\n0 %b\nobj", "+7 +0 obj", "7\0000\0obj", "trailer"] {
+        let raw = format!("{object} {SCRIPT} endobj\n");
+        assert_eq!(codes(&with_raw(raw.as_bytes())), ["active_content"], "{object}");
+    }
+    assert!(codes(&with_raw(b"% an obj [ is only a word\n")).is_empty());
     // The table points into a stream whose length would hide the object.
     let inner = format!("8 0 obj {SCRIPT} endobj");
     let stream = format!("<< /Length {} >> stream\n{inner}\nendstream", inner.len());
@@ -154,5 +249,9 @@ fn other_formats_around_the_document_are_polyglots() {
     assert_eq!(codes(&[&good[..], &[b'x'; 2000]].concat()), ["trailing_data"]);
     assert_eq!(codes(&[&good[..], b"<SCRIPT>alert(1)"].concat()), ["polyglot"]);
     assert!(codes(&[&good[..], b"\r\n\0\0"].concat()).is_empty());
+    assert_eq!(codes(&[&good[..], b"MIME-Version: 1.0\r\n"].concat()), ["polyglot"], "a web archive with macros");
+    for markup in ["<?php x ?>", "% <HTML>", "% <hta:application>"] {
+        assert_eq!(codes(&with_raw(format!("{markup}\n").as_bytes())), ["polyglot"], "{markup}");
+    }
     assert!(codes(&[&good[..], &good].concat()).contains(&"polyglot"), "two documents in one file");
 }

@@ -26,8 +26,10 @@ pub(super) const WORKSPACE: usize = 64 << 20;
 /// Scans of a progressive JPEG. Encoders write 10 or so; each one walks over all coefficients, so that a
 /// small file with many empty scans would cost minutes.
 const MAX_SCANS: usize = 64;
-/// Bytes that the JPEG decoder may have read ahead when it has decoded the last block, and some more.
-const READ_AHEAD: usize = 32;
+/// Ones in place of a JPEG's end marker: more bits than the decoder reads ahead behind the last block. No code
+/// consists of ones only, so that a block which is not there cannot be decoded from them.
+const NO_CODE: [u8; 32] =
+    *b"\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0";
 /// The flags of a WebP's VP8X chunk that announce metadata, and which.
 const WEBP_METADATA: [(u8, Removed); 2] = [(0x08, Removed::Exif), (0x04, Removed::Xmp)];
 
@@ -104,11 +106,11 @@ fn jpeg(bytes: &[u8], census: &Census) -> Result<Raster, ImageError> {
     Ok(raster)
 }
 
-/// The picture with zeros in place of its end marker. At the marker the decoder makes up whatever blocks are
-/// missing; where its input ends, it complains. Where scans follow each other, it needs the marker.
+/// The picture with ones in place of its end marker. At the marker the decoder would make up whatever blocks are
+/// missing. Where scans follow each other, it needs the marker.
 fn without_end_marker<'a>(bytes: &'a [u8], census: &Census) -> Cow<'a, [u8]> {
     match bytes.get(..census.end.saturating_sub(2)) {
-        Some(picture) if !census.many_scans => [picture, &[0; READ_AHEAD]].concat().into(),
+        Some(picture) if !census.many_scans => [picture, &NO_CODE].concat().into(),
         _ => bytes.into(),
     }
 }

@@ -55,7 +55,7 @@ fn damage_in_a_jpeg_is_not_filled_with_gray() {
 }
 
 #[test]
-fn a_jpeg_whose_data_ends_early_is_truncated_also_with_an_end_marker() {
+fn a_jpeg_whose_data_ends_early_is_refused_also_with_an_end_marker() {
     for (picture, model) in [(textured(200, 200, Model::Rgb), "colour"), (textured(200, 200, Model::Gray), "gray")] {
         let file = jpeg(&picture, &[]);
         clean(&file, MediaType::Jpeg, &ImageRules::default());
@@ -64,7 +64,8 @@ fn a_jpeg_whose_data_ends_early_is_truncated_also_with_an_end_marker() {
             // A cut behind a 0xFF would make another marker of it.
             let cut = if file[cut - 1] == 0xFF { cut - 1 } else { cut };
             let codes = refused(&[&file[..cut], &[0xFF, 0xD9]].concat(), MediaType::Jpeg, &ImageRules::default());
-            assert_eq!(codes, [ReasonCode::Truncated], "{model} cut at {cut} of {}", file.len());
+            let fits = matches!(codes[..], [ReasonCode::Truncated | ReasonCode::Undecodable]);
+            assert!(fits, "{model} cut at {cut} of {}: {codes:?}", file.len());
         }
     }
 }

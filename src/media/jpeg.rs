@@ -15,7 +15,7 @@ const SOS: u8 = 0xDA;
 /// they cut out, leave a few; every decoder skips them, and none is in the output.
 const MAX_STRAY: usize = 64;
 /// Scans of one picture. Encoders write ten or so, and each costs a decoder a walk over all coefficients.
-pub(super) const MAX_SCANS: usize = 64;
+const MAX_SCANS: usize = 64;
 
 /// Walks from the first marker to the first EOI. Gives the frame's size as soon as it is known through
 /// `canvas`, so that a flood is named even when the file breaks later; returns where the image ends.

@@ -60,7 +60,7 @@ fn a_jpeg_whose_data_ends_early_is_refused_also_with_an_end_marker() {
         let file = jpeg(&picture, &[]);
         clean(&file, MediaType::Jpeg, &ImageRules::default());
         let data = file.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap() + 20;
-        for cut in [data, (data + file.len()) / 2, file.len() - 100] {
+        for cut in [data, usize::midpoint(data, file.len()), file.len() - 100] {
             // A cut behind a 0xFF would make another marker of it.
             let cut = if file[cut - 1] == 0xFF { cut - 1 } else { cut };
             let codes = refused(&[&file[..cut], &[0xFF, 0xD9]].concat(), MediaType::Jpeg, &ImageRules::default());

@@ -3,6 +3,7 @@
 //! The size a decoder reports must be the census's size: every limit was checked against that one, and a
 //! file that shows two readers two sizes is refused.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use zune_core::bytestream::ZCursor;
@@ -18,13 +19,19 @@ use super::colour::{self, Space};
 use super::raster::{Model, Raster};
 use crate::media::MediaType;
 use crate::policy::ImageRules;
-use crate::verdict::ReasonCode;
+use crate::verdict::{ReasonCode, Removed};
 
 /// Bytes a decoder may allocate for itself, beside the pixels it hands over.
 pub(super) const WORKSPACE: usize = 64 << 20;
 /// Scans of a progressive JPEG. Encoders write 10 or so; each one walks over all coefficients, so that a
 /// small file with many empty scans would cost minutes.
 const MAX_SCANS: usize = 64;
+/// Ones in place of a JPEG's end marker: more bits than the decoder reads ahead behind the last block. No code
+/// consists of ones only, so that a block which is not there cannot be decoded from them.
+const NO_CODE: [u8; 32] =
+    *b"\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0";
+/// The flags of a WebP's VP8X chunk that announce metadata, and which.
+const WEBP_METADATA: [(u8, Removed); 2] = [(0x08, Removed::Exif), (0x04, Removed::Xmp)];
 
 /// A decoded still image.
 pub(super) struct Decoded {
@@ -52,7 +59,13 @@ pub(super) fn still(
 
 /// `undecodable`, in the decoder's words.
 pub(super) fn undecodable(error: impl std::fmt::Display) -> ImageError {
-    ImageError::refused(ReasonCode::Undecodable, error.to_string())
+    let error = error.to_string();
+    ImageError::refused(ReasonCode::Undecodable, format!("the picture cannot be decoded: {}", error.trim_matches('"')))
+}
+
+/// `truncated`: what is there is sound, and there is not enough of it.
+pub(super) fn ends_early() -> ImageError {
+    ImageError::refused(ReasonCode::Truncated, "the picture data ends before the picture is complete")
 }
 
 /// Refuses an image whose decoder sees another size than the census.
@@ -71,7 +84,7 @@ fn jpeg(bytes: &[u8], census: &Census) -> Result<Raster, ImageError> {
         .set_max_width(census.width as usize)
         .set_max_height(census.height as usize)
         .jpeg_set_max_scans(MAX_SCANS);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), lenient);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(without_end_marker(bytes, census)), lenient);
     decoder.decode_headers().map_err(jpeg_error)?;
     let info = decoder.info().ok_or_else(|| undecodable("no frame header"))?;
     check_size((u32::from(info.width), u32::from(info.height)), census)?;
@@ -91,6 +104,15 @@ fn jpeg(bytes: &[u8], census: &Census) -> Result<Raster, ImageError> {
         stored_to_inks(&mut raster.data, stored);
     }
     Ok(raster)
+}
+
+/// The picture with ones in place of its end marker. At the marker the decoder would make up whatever blocks are
+/// missing. Where scans follow each other, it needs the marker.
+fn without_end_marker<'a>(bytes: &'a [u8], census: &Census) -> Cow<'a, [u8]> {
+    match bytes.get(..census.end.saturating_sub(2)) {
+        Some(picture) if !census.many_scans => [picture, &NO_CODE].concat().into(),
+        _ => bytes.into(),
+    }
 }
 
 /// CMYK in a JPEG is stored inverted (Adobe's way, and the only one in use); YCCK is the same with its first
@@ -116,9 +138,9 @@ fn ycc_to_rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
 
 fn jpeg_error(error: DecodeErrors) -> ImageError {
     match error {
-        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => {
-            ImageError::refused(ReasonCode::Truncated, "the image data ends early")
-        }
+        DecodeErrors::ExhaustedData
+        | DecodeErrors::IoErrors(_)
+        | DecodeErrors::FormatStatic("Premature end of buffer") => ends_early(),
         other => undecodable(format!("{other:?}")),
     }
 }
@@ -133,6 +155,7 @@ pub(super) fn png_reader<'a>(
     decoder.set_transformations(transformations);
     // Text and profiles can be bombs, and nothing here reads them from the decoder.
     decoder.set_ignore_text_chunk(true);
+    decoder.ignore_checksums(false);
     decoder.set_ignore_iccp_chunk(true);
     let reader = decoder.read_info().map_err(png_error)?;
     check_size(reader.info().size(), census)?;
@@ -161,9 +184,7 @@ pub(super) fn png_model(reader: &png::Reader<Cursor<&[u8]>>) -> Result<Model, Im
 /// Sorts a decoder's complaint: end of data, too much memory, or anything else.
 pub(super) fn png_error(error: png::DecodingError) -> ImageError {
     match error {
-        png::DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            ImageError::refused(ReasonCode::Truncated, "the image data ends early")
-        }
+        png::DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => ends_early(),
         png::DecodingError::LimitsExceeded => {
             ImageError::refused(ReasonCode::ImageTooLarge, "the decoder needs more memory than it may have")
         }
@@ -175,11 +196,27 @@ pub(super) fn png_error(error: png::DecodingError) -> ImageError {
 pub(super) fn webp_decoder<'a>(
     bytes: &'a [u8],
     census: &Census,
-) -> Result<image_webp::WebPDecoder<Cursor<&'a [u8]>>, ImageError> {
+) -> Result<image_webp::WebPDecoder<Cursor<Cow<'a, [u8]>>>, ImageError> {
+    let bytes = without_false_flags(bytes, census);
     let mut decoder = image_webp::WebPDecoder::new(Cursor::new(bytes)).map_err(webp_error)?;
     decoder.set_memory_limit(WORKSPACE);
     check_size(decoder.dimensions(), census)?;
     Ok(decoder)
+}
+
+/// Tools that strip metadata leave the flags that announce it, and the decoder misses what they promise.
+fn without_false_flags<'a>(bytes: &'a [u8], census: &Census) -> Cow<'a, [u8]> {
+    let is_false =
+        |(flag, kind): &(u8, Removed)| bytes.get(20).is_some_and(|f| f & flag != 0) && !census.removed.contains(kind);
+    let lies = WEBP_METADATA.iter().filter(|announced| is_false(announced)).fold(0, |all, (flag, _)| all | flag);
+    if lies == 0 || bytes.get(12..16) != Some(b"VP8X") {
+        return bytes.into();
+    }
+    let mut bytes = bytes.to_vec();
+    if let Some(flags) = bytes.get_mut(20) {
+        *flags &= !lies;
+    }
+    bytes.into()
 }
 
 /// The image; of an animation the first frame, composed.
@@ -193,9 +230,7 @@ fn webp(bytes: &[u8], census: &Census) -> Result<Decoded, ImageError> {
 
 pub(super) fn webp_error(error: image_webp::DecodingError) -> ImageError {
     match error {
-        image_webp::DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            ImageError::refused(ReasonCode::Truncated, "the image data ends early")
-        }
+        image_webp::DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => ends_early(),
         other => undecodable(other),
     }
 }

@@ -70,9 +70,34 @@ pub(super) fn container_at(bytes: &[u8]) -> Option<&'static str> {
         [b'M', b'Z', ..] => is_program(bytes).then_some("a Windows program"),
         [0x7F, b'E', b'L', b'F', 1 | 2, 1 | 2, ..] => Some("a Linux program"),
         [b'R', b'a', b'r', b'!', 0x1A, 7, ..] => Some("a RAR archive"),
+        [b'M', b'S', b'C', b'F', 0, 0, 0, 0, _, _, _, _, 0, 0, 0, 0, ..] => Some("a cabinet archive"),
         [b'7', b'z', 0xBC, 0xAF, 0x27, 0x1C, ..] => Some("a 7z archive"),
         _ => None,
     }
+}
+
+/// The container that a file is as well, whatever it begins with: disc images and tape archives are known by a mark
+/// at a fixed place, a ZIP by its directory at the end, which may hide in an image's comment.
+pub(super) fn absolute_container(bytes: &[u8]) -> Option<&'static str> {
+    let stands = |mark: &[u8], at: usize| bytes.get(at..).is_some_and(|rest| rest.starts_with(mark));
+    if [0x8001, 0x8801, 0x9001].into_iter().any(|at| stands(b"CD001", at)) {
+        return Some("a disc image (ISO 9660)");
+    }
+    if stands(b"ustar\0", 257) || stands(b"ustar ", 257) {
+        return Some("a tape archive (tar)");
+    }
+    // The end record has 22 bytes and a comment of at most 65535; readers look for it from the end.
+    let last = bytes.get(bytes.len().saturating_sub(22 + 0xFFFF)..).unwrap_or_default();
+    let before = bytes.len() - last.len();
+    let mut from = 0;
+    while let Some(at) = find(last, b"PK\x05\x06", from) {
+        let size = u32_le(last, at + 12).map(index).filter(|size| *size > 0);
+        if size.and_then(|size| (before + at).checked_sub(size)).is_some_and(|start| stands(b"PK\x01\x02", start)) {
+            return Some("a ZIP archive");
+        }
+        from = at + 1;
+    }
+    None
 }
 
 /// Whether a DOS header begins here that leads to a PE header.
@@ -95,6 +120,21 @@ mod tests {
         assert_eq!(find(b"ab", b"ab", 9), None);
         assert_eq!(rfind(b"abcabc", b"abc"), Some(3));
         assert_eq!(rfind(b"", b"abc"), None);
+    }
+
+    #[test]
+    fn knows_what_a_file_is_beside_an_image() {
+        let archive = |gap: usize| {
+            let end = [b"PK\x05\x06\0\0\0\0\x01\0\x01\0".as_slice(), &46u32.to_le_bytes(), &[0; 6]].concat();
+            [vec![7; 300], [b"PK\x01\x02".to_vec(), vec![0; 42 + gap]].concat(), end, vec![9; 500]].concat()
+        };
+        assert_eq!(absolute_container(&archive(0)), Some("a ZIP archive"));
+        assert_eq!(absolute_container(&archive(1)), None, "no directory before the end record");
+        let mut disc = vec![0; 0x8001];
+        disc.extend(b"CD001");
+        assert_eq!(absolute_container(&disc), Some("a disc image (ISO 9660)"));
+        assert_eq!(absolute_container(&[&[1; 257], &b"ustar\x0000"[..]].concat()), Some("a tape archive (tar)"));
+        assert_eq!(absolute_container(b"PK\x05\x06"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::findings::{Findings, Walk, malformed};
 use super::image_facts::Canvas;
-use super::{MediaType, bytes, doc, docx, gif, jpeg, names, pdf, png, webp};
+use super::{MediaType, bytes, doc, docx, foreign, gif, jpeg, names, pdf, png, webp};
 use crate::policy::{Policy, Trailing};
 use crate::verdict::{Reason, ReasonCode};
 
@@ -55,16 +55,16 @@ pub fn examine(bytes: &[u8], claims: &Claims<'_>, policy: &Policy) -> Examinatio
         }
         Content::Ours(media) => document(*media, bytes, policy, &mut findings),
         Content::Foreign(name) => {
-            findings.add(ReasonCode::TypeNotAllowed, format!("looks like {name}"));
+            findings.add(ReasonCode::TypeNotAllowed, format!("looks like {name}, which is not accepted"));
             None
         }
         Content::Nearly(name, why) => {
-            findings.add(ReasonCode::Malformed, format!("looks like {name}, but {why}"));
+            findings.add(ReasonCode::Malformed, format!("begins like {name}, but {why}"));
             None
         }
         Content::Unknown => {
             if !bytes.is_empty() {
-                findings.add(ReasonCode::Unrecognized, "the first bytes are those of no known type");
+                findings.add(ReasonCode::Unrecognized, "the content begins like no known type of file");
             }
             None
         }
@@ -92,16 +92,18 @@ fn content(bytes: &[u8]) -> Content {
     if let Some(media) = magic(bytes) {
         return Content::Ours(media);
     }
+    // A drawing in SVG is XML or HTML to the guess: what looks closer goes first.
     match guess {
         Some("application/pdf") if pdf::header_offset(bytes).is_some() => Content::Ours(MediaType::Pdf),
         Some(name @ "image/png") => Content::Nearly(name, "its eight first bytes are not complete"),
-        Some(name @ "image/gif") => Content::Nearly(name, "its version is unknown"),
+        Some(name @ "image/gif") => Content::Nearly(name, "its version is neither 87a nor 89a"),
         Some(name @ "image/webp") => Content::Nearly(name, "the RIFF header is missing"),
         Some(name @ "application/pdf") => Content::Nearly(name, "its header is not at the beginning"),
-        Some(name) => Content::Foreign(name),
-        None if bytes.starts_with(b"{\\rtf") => Content::Foreign("application/rtf"),
-        None if bytes.starts_with(b"RIFF") => Content::Foreign("another kind of RIFF file"),
-        None => Content::Unknown,
+        _ => match foreign::name(bytes).or(guess) {
+            Some(name) => Content::Foreign(name),
+            None if bytes.starts_with(b"RIFF") && bytes.len() > 12 => Content::Foreign("another kind of RIFF file"),
+            None => Content::Unknown,
+        },
     }
 }
 
@@ -135,7 +137,13 @@ fn image(media: MediaType, bytes: &[u8], policy: &Policy, findings: &mut Finding
     }
     // Readers of PDF take a header anywhere in the first kilobyte, and rebuild the rest.
     if pdf::header_offset(bytes).is_some() {
-        findings.add(ReasonCode::Polyglot, "a PDF begins inside of the image");
+        findings.add(
+            ReasonCode::Polyglot,
+            "a PDF header in the first 1024 bytes: PDF readers would open the image as a document",
+        );
+    }
+    if let Some(kind) = bytes::absolute_container(bytes) {
+        findings.add(ReasonCode::Polyglot, format!("the file is an image and {kind} at the same time"));
     }
     let Some(end) = findings.note(walk) else { return false };
     let tail = bytes.get(end..).unwrap_or_default();

@@ -7,6 +7,7 @@ mod docx;
 mod examine;
 mod fields;
 mod findings;
+mod foreign;
 mod gif;
 mod image_facts;
 mod jpeg;

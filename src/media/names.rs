@@ -14,8 +14,16 @@ const EXECUTABLE: &[&str] = &[
     "asax", "ascx", "ashx", "asmx", "cer", "cdx", "cshtml", "vbhtml", "jsp", "jspx", "jspf", "jsw", "jsv", "cfm",
     "cfml", "cfc", "cgi", "fcgi", "pl", "py", "rb", "sh", "bash", "shtml", "shtm", "stm", "htaccess", "htpasswd",
     "exe", "scr", "bat", "cmd", "pif", "msi", "msp", "dll", "vbs", "vbe", "jse", "wsf", "wsh", "hta", "ps1", "psm1",
-    "lnk", "jar", "war", "reg", "cpl", "msc", "scf",
+    "lnk", "jar", "war", "reg", "cpl", "msc", "scf", "php2", "phtm", "cshtm", "csh", "ksh", "zsh", "ps2", "ps1xml",
+    "wsc", "sct", "swf", "chm", "jnlp", "apk", "xll", "gadget", "msix", "appx",
 ];
+
+/// Slashes and dots in encodings that only careless decoders accept.
+const ODD_CODES: &[&str] = &["%c0%ae", "%c0%af", "%c1%9c", "%u002e", "%u002f", "%u005c", "%u2215", "%u2216"];
+/// How often a name is decoded to see what it may become: twice is what careless chains of programs do.
+const DECODINGS: usize = 3;
+/// The flag from which the flags of England, Scotland and Wales are made, with invisible letters behind it.
+const BLACK_FLAG: char = '\u{1F3F4}';
 
 /// Names that Windows gives to devices, whatever extension follows.
 const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"];
@@ -44,31 +52,40 @@ pub(super) fn extension(name: &str) -> Option<&str> {
 fn fault_of(name: &str) -> Option<&'static str> {
     let folded = folded(name);
     let stem = folded.split('.').next().unwrap_or_default().trim_end();
-    // The last part is judged as the extension; any part before it, and what a server cuts at `;`, must not run.
-    let mut inner = folded.rsplit_once('.').map_or("", |(head, _)| head).split(['.', ';']).skip(1);
     if name.len() > MAX_NAME {
         Some("name longer than 255 bytes")
     } else if hides_something(name) {
         Some("control, invisible or direction-changing character in the name")
-    } else if name.contains(['/', '\\', ':', '<', '>', '"', '|', '?', '*'])
-        || name.contains("$(")
-        || name.contains('`')
-        || decodes_to_path(name)
+    } else if name.contains(['/', '\\', ':', '<', '>', '"', '|', '?', '*']) || name.contains("$(") || name.contains('`')
     {
         Some("character in the name that is part of a path, of markup or of a command")
     } else if name.contains(['\u{FF0E}', '\u{2024}', '\u{FE52}']) {
         Some("look-alike of a dot in the name")
     } else if name.ends_with('.') || name.ends_with(char::is_whitespace) {
         Some("dot or space at the end of the name")
-    } else if name.is_empty() || stem.is_empty() && !folded.get(1..).is_some_and(|rest| rest.contains('.')) {
+    } else if is_only_extension(&folded) {
         Some("name that is only an extension")
     } else if is_reserved(stem) {
         Some("device name of Windows")
-    } else if inner.any(|part| EXECUTABLE.contains(&part.trim())) {
+    } else if runs_inside(&folded) {
         Some("executable extension inside the name")
+    } else if decodes_to_worse(&folded) {
+        Some("percent code in the name that hides a path, a control character or an extension")
     } else {
         None
     }
+}
+
+/// Whether there is nothing before the one dot, or only dots and spaces: `.htaccess`, `..jpg`.
+fn is_only_extension(name: &str) -> bool {
+    let rest = name.trim_start_matches(|c: char| c == '.' || c.is_whitespace());
+    rest.is_empty() || rest.len() < name.len() && name.contains('.') && !rest.contains('.')
+}
+
+/// Whether a part before the last one would run. The last is judged as the extension; a server may cut at `;`.
+fn runs_inside(folded: &str) -> bool {
+    let inner = folded.rsplit_once('.').map_or("", |(head, _)| head);
+    inner.split(['.', ';']).skip(1).any(|part| EXECUTABLE.contains(&part.trim()))
 }
 
 /// The name in the letters that extensions are compared in: full-width forms become ASCII, capitals small.
@@ -83,21 +100,52 @@ fn folded(name: &str) -> String {
 }
 
 /// Zero-width joiners are part of Persian and Indic spelling and of emoji, so they pass behind a character that
-/// is not ASCII; in a Latin name they only hide something.
+/// is not ASCII, and invisible letters behind the flag they belong to; elsewhere they only hide something.
 fn hides_something(name: &str) -> bool {
-    let mut previous = ' ';
+    let (mut previous, mut flag) = (' ', false);
     name.chars().any(|c| {
         let joins = matches!(c, '\u{200C}' | '\u{200D}') && !previous.is_ascii();
+        let is_tag = matches!(c, '\u{E0020}'..='\u{E007F}');
+        flag = c == BLACK_FLAG || flag && is_tag;
         previous = c;
-        text::is_unsafe(c) && !joins
+        // Letters without a shape, which look like a name's end.
+        let blank =
+            matches!(c, '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{2800}' | '\u{3164}' | '\u{FFA0}');
+        blank || text::is_unsafe(c) && !joins && !(flag && is_tag)
     })
 }
 
-/// Whether a consumer that decodes `%XX` once more than it should would get a path or a control character.
-fn decodes_to_path(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    ["%2f", "%5c"].iter().any(|code| lower.contains(code))
-        || lower.split('%').skip(1).any(|rest| matches!(rest.as_bytes(), [b'0' | b'1', b'0'..=b'9' | b'a'..=b'f', ..]))
+/// Whether a consumer that decodes `%XX` once or twice more than it should would get a path, a control character
+/// or another extension.
+fn decodes_to_worse(folded: &str) -> bool {
+    let mut name = folded.to_owned();
+    for _ in 0..DECODINGS {
+        if ODD_CODES.iter().any(|code| name.contains(code)) {
+            return true;
+        }
+        let decoded = decoded(&name);
+        if decoded == name {
+            return false;
+        }
+        if hides_something(&decoded) || decoded.contains(['/', '\\', '<', '>']) || runs_inside(&decoded) {
+            return true;
+        }
+        name = decoded;
+    }
+    false
+}
+
+/// The name with every `%XX` replaced by its byte.
+fn decoded(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.first_chunk::<2>().filter(|_| *first == b'%');
+        let byte = code.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn is_reserved(stem: &str) -> bool {
@@ -132,6 +180,15 @@ mod tests {
             "no-extension",
             "Report no. 5",
             "100%.pdf",
+            "100%25.pdf",
+            "%CF%86%20(1).jpg",
+            "what%3F.jpg",
+            ".hidden.jpg",
+            "\u{1F3F4}\u{E0067}\u{E0062}\u{E0065}\u{E006E}\u{E0067}\u{E007F}.jpg",
+            "\u{2764}\u{FE0F}\u{200D}\u{1F525}.jpg",
+            "第1章。前／後.pdf",
+            "concert.jpg",
+            "Screenshot 2024-01-31 at 9.41.00\u{202F}AM.png",
         ] {
             assert_eq!(fault_of(name), None, "{name}");
         }
@@ -163,7 +220,17 @@ mod tests {
             "a.asp;x.jpg",
             ".htaccess",
             ".jpg",
+            "..jpg",
+            " .jpg",
             "",
+            "..%252f..%252fa.jpg",
+            "a%2ephp%2ejpg",
+            "a.php%2500.jpg",
+            "..%c0%afa.jpg",
+            "%3Cimg src=x%3E.jpg",
+            "a\u{3164}.jpg",
+            "a\u{E0041}.jpg",
+            "CON.foo.jpg",
             "a\u{FF0E}php\u{FF0E}jpg",
             "a.\u{FF50}hp.jpg",
             "<img>.jpg",

@@ -56,7 +56,7 @@ pub(super) fn walk(bytes: &[u8], canvas: &mut Option<Canvas>) -> Walk<usize> {
         if !matches!(&next.kind, b"IDAT" | b"fdAT") {
             others += 1;
             if others > MAX_CHUNKS {
-                return Err(bomb(format!("more than {MAX_CHUNKS} chunks")));
+                return Err(bomb(format!("more than {MAX_CHUNKS} chunks besides picture data")));
             }
         }
         if &next.kind == b"IEND" {
@@ -76,7 +76,7 @@ fn chunk(bytes: &[u8], at: usize) -> Walk<Chunk<'_>> {
         return Err(truncated("the file ends before IEND"));
     };
     if length > MAX_CHUNK_LENGTH || !kind.iter().all(u8::is_ascii_alphabetic) {
-        return Err(malformed(format!("no chunk at byte {at}")));
+        return Err(malformed(format!("no chunk at byte {at}, where one must begin")));
     }
     let name = String::from_utf8_lossy(&kind).into_owned();
     let start = at + 8;
@@ -88,7 +88,7 @@ fn chunk(bytes: &[u8], at: usize) -> Walk<Chunk<'_>> {
     sum.update(&kind);
     sum.update(data);
     if sum.sum() != crc {
-        return Err(malformed(format!("wrong checksum of chunk {name} at byte {at}")));
+        return Err(malformed(format!("wrong checksum of chunk {name} at byte {at}: damaged or changed afterwards")));
     }
     Ok(Chunk { kind, data, end: end + 4 })
 }

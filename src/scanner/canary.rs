@@ -75,7 +75,7 @@ pub fn at_the_end_of(size: u64) -> std::io::Result<Vec<u8>> {
         member.write_all(bytes)
     };
     put(&tar_header(b"filling", b'g', filling))?;
-    let zeros = [0; 64 << 10];
+    let zeros = [0; 8 << 10];
     let mut left = filling;
     while left > 0 {
         let now = usize::try_from(left).unwrap_or(usize::MAX).min(zeros.len());

@@ -132,9 +132,9 @@ impl Rules {
         compiler
             .add_rules_str_in_namespace(&marker, MARKER_NAMESPACE)
             .map_err(|e| broken(format!("the built-in marker rule: {e}")))?;
-        let mut compiled = compiler.finalize();
-        compiled.set_scan_params(ScanParams::default().timeout_duration(Some(SCAN_TIMEOUT)));
-        let rules = Self { compiled, digest: digest(sources) };
+        let mut scanner = compiler.finalize();
+        scanner.set_scan_params(ScanParams::default().timeout_duration(Some(SCAN_TIMEOUT)));
+        let rules = Self { compiled: scanner, digest: digest(sources) };
         rules.find_marker()?;
         Ok(rules)
     }

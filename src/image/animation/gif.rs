@@ -15,7 +15,7 @@ use super::canvas::{Canvas, Disposal, Patch};
 use super::changed_area;
 use super::palette::paletted;
 use crate::image::census::Census;
-use crate::image::decode::{check_size, undecodable};
+use crate::image::decode::{check_size, ends_early, undecodable};
 use crate::image::finish::Finish;
 use crate::image::raster::{Area, Model, Raster};
 use crate::image::{Encoded, ImageError};
@@ -51,6 +51,8 @@ impl<'a> Source<'a> {
     fn open(bytes: &'a [u8], census: &Census, rules: &ImageRules) -> Result<Self, ImageError> {
         let mut options = DecodeOptions::new();
         options.set_color_output(ColorOutput::Indexed);
+        // Extensions nobody knows are to be skipped, says the specification. Other blocks did not get here.
+        options.allow_unknown_blocks(true);
         // A frame may be larger than the canvas, so it has to keep to the canvas's limit by itself.
         options.set_memory_limit(MemoryLimit::Bytes(NonZeroU64::new(rules.max_pixels).unwrap_or(NonZeroU64::MIN)));
         let decoder = options.read_info(with_palette(bytes)).map_err(decoding_error)?;
@@ -241,9 +243,7 @@ fn finished(bytes: Vec<u8>, frames: u32) -> Result<Encoded, ImageError> {
 
 fn decoding_error(error: DecodingError) -> ImageError {
     match error {
-        DecodingError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            ImageError::refused(ReasonCode::Truncated, "the image data ends early")
-        }
+        DecodingError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => ends_early(),
         DecodingError::OutOfMemory | DecodingError::MemoryLimit => {
             ImageError::refused(ReasonCode::ImageTooLarge, "a frame has more pixels than the image may have")
         }

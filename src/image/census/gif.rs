@@ -37,7 +37,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     if census.frames == 0 {
         return Err(Broken::Malformed("no frame"));
     }
-    census.note_tail(bytes, cursor.position);
+    census.note_end(bytes, cursor.position);
     Ok(census)
 }
 

@@ -44,7 +44,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     }
     census.many_scans |= scans > 1;
     census.icc = assemble(profile);
-    census.note_tail(bytes, cursor.position);
+    census.note_end(bytes, cursor.position);
     Ok(census)
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Census {
     pub icc: Option<Vec<u8>>,
     /// A JPEG whose decoder has to hold all coefficients at once: progressive, or with a scan per channel.
     pub many_scans: bool,
+    /// Where the image ends. What follows is a tail that no decoder needs.
+    pub end: usize,
     pub removed: BTreeSet<Removed>,
 }
 
@@ -49,6 +51,7 @@ impl Default for Census {
             orientation: 1,
             icc: None,
             many_scans: false,
+            end: 0,
             removed: BTreeSet::new(),
         }
     }
@@ -116,8 +119,9 @@ impl Census {
         }
     }
 
-    /// Notes that the file goes on behind its own end at `end`.
-    fn note_tail(&mut self, bytes: &[u8], end: usize) {
+    /// Notes where the image ends, and whether the file goes on behind.
+    fn note_end(&mut self, bytes: &[u8], end: usize) {
+        self.end = end;
         if bytes.len() > end {
             self.found(Removed::TrailingData);
         }

@@ -35,7 +35,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     if census.loops.is_some() {
         census.frames = frame_controls.max(1);
     }
-    census.note_tail(bytes, cursor.position);
+    census.note_end(bytes, cursor.position);
     Ok(census)
 }
 
@@ -62,10 +62,8 @@ fn animation_control(census: &mut Census, content: &[u8]) -> Result<(), Broken> 
 fn metadata(census: &mut Census, name: [u8; 4], content: &[u8]) {
     match &name {
         b"eXIf" => census.found_exif(content),
-        b"iCCP" => {
-            census.found(Removed::Icc);
-            census.icc = census.icc.take().or_else(|| inflated_profile(content));
-        }
+        // Only the first one counts, broken or not: thousands of bombs would all be inflated.
+        b"iCCP" if census.removed.insert(Removed::Icc) => census.icc = inflated_profile(content),
         b"caBX" => census.found(Removed::C2pa),
         b"tEXt" | b"zTXt" | b"iTXt" => census.found(text_kind(content)),
         _ => {}

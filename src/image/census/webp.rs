@@ -43,7 +43,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Census, Broken> {
     if census.frames == 0 || (!animated && pictures == 0) {
         return Err(Broken::Malformed("no picture in the container"));
     }
-    census.note_tail(bytes, outer.position);
+    census.note_end(bytes, outer.position);
     Ok(census)
 }
 

@@ -49,6 +49,14 @@ fn a_gif_that_fits_keeps_its_frames_as_they_are() {
 }
 
 #[test]
+fn a_gif_with_an_extension_nobody_knows_is_read() {
+    let mut file = gif(None);
+    let at = file.windows(2).position(|pair| pair == [0x21, 0xFE]).unwrap();
+    file.splice(at..at, *b"\x21\x42\x03abc\0");
+    assert_eq!(clean(&file, MediaType::Gif, &ImageRules::default()).facts.frames, Some(3));
+}
+
+#[test]
 fn a_resized_gif_keeps_frames_delays_and_loops() {
     let sanitized = clean(&gif(Some(gif::Repeat::Finite(3))), MediaType::Gif, &boxed(20, 20));
     assert_eq!(sanitized.facts.resized_from, Some((40, 20)));

@@ -55,6 +55,50 @@ fn damage_in_a_jpeg_is_not_filled_with_gray() {
 }
 
 #[test]
+fn a_jpeg_whose_data_ends_early_is_refused_also_with_an_end_marker() {
+    for (picture, model) in [(textured(200, 200, Model::Rgb), "colour"), (textured(200, 200, Model::Gray), "gray")] {
+        let file = jpeg(&picture, &[]);
+        clean(&file, MediaType::Jpeg, &ImageRules::default());
+        let data = file.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap() + 20;
+        for cut in [data, usize::midpoint(data, file.len()), file.len() - 100] {
+            // A cut behind a 0xFF would make another marker of it.
+            let cut = if file[cut - 1] == 0xFF { cut - 1 } else { cut };
+            let codes = refused(&[&file[..cut], &[0xFF, 0xD9]].concat(), MediaType::Jpeg, &ImageRules::default());
+            let fits = matches!(codes[..], [ReasonCode::Truncated | ReasonCode::Undecodable]);
+            assert!(fits, "{model} cut at {cut} of {}: {codes:?}", file.len());
+        }
+    }
+}
+
+#[test]
+fn a_wrong_checksum_of_the_pixels_is_refused() {
+    let picture = textured(24, 24, Model::Rgb);
+    let mut file = png(&picture, &[]);
+    let at = file.windows(4).position(|name| name == b"IDAT").unwrap();
+    let length = u32::from_be_bytes(file[at - 4..at].try_into().unwrap()) as usize;
+    let end = at + 4 + length;
+    file[end - 1] ^= 1;
+    let mut sum = flate2::Crc::new();
+    sum.update(&file[at..end]);
+    file[end..end + 4].copy_from_slice(&sum.sum().to_be_bytes());
+    assert_eq!(refused(&file, MediaType::Png, &ImageRules::default()), [ReasonCode::Undecodable]);
+}
+
+#[test]
+fn only_the_first_profile_is_inflated() {
+    let bomb = {
+        let mut encoder = flate2::write::ZlibEncoder::new(b"icc\0\0".to_vec(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, &vec![0; 5 << 20]).unwrap();
+        encoder.finish().unwrap()
+    };
+    let chunks = vec![(*b"iCCP", &bomb[..]); 1000];
+    let file = png(&textured(24, 24, Model::Rgb), &chunks);
+    let begun = std::time::Instant::now();
+    assert!(Census::take(&file, MediaType::Png).unwrap().icc.is_none());
+    assert!(begun.elapsed().as_secs() < 2, "a thousand bombs of 5 MiB take longer");
+}
+
+#[test]
 fn changed_bytes_never_panic() {
     for (media, file) in samples() {
         for position in 0..file.len().min(700) {

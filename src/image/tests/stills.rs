@@ -256,6 +256,18 @@ fn a_webp_tells_all_it_carried() {
 }
 
 #[test]
+fn a_webp_that_announces_metadata_and_has_none_is_read() {
+    let picture = textured(24, 24, Model::Rgb);
+    let mut bitstream = Vec::new();
+    image_webp::WebPEncoder::new(&mut bitstream).encode(&picture.data, 24, 24, image_webp::ColorType::Rgb8).unwrap();
+    let header = [&b"VP8X\x0A\0\0\0"[..], &[0x2C, 0, 0, 0, 23, 0, 0, 23, 0, 0]].concat();
+    let size = u32::try_from(bitstream.len() - 8 + header.len()).unwrap().to_le_bytes();
+    let file = [&b"RIFF"[..], &size, b"WEBP", &header, &bitstream[12..]].concat();
+    let sanitized = clean(&file, MediaType::Webp, &ImageRules::default());
+    assert_eq!(pixels(&sanitized).data, picture.data);
+}
+
+#[test]
 fn webp_stays_lossy_or_lossless() {
     let picture = textured(48, 48, Model::Rgba);
     let lossy = super::super::encode::lossy_webp(&picture, &ImageRules::default()).unwrap();

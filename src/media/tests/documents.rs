@@ -36,7 +36,7 @@ fn foreign_markup_does_not_hide_a_field() {
         ["\"\" w:instr=\"DDE x\"", "w:instr=\"PAGE\" w:instr=\"DDE x\"", "x w:instr=\"DDE x\"", "w:instr=\"&x;DDE x\""]
     {
         let found = codes(&docx(&format!("<w:fldSimple {broken}/>")));
-        assert!(found.iter().any(|code| *code == "malformed"), "{broken}: {found:?}");
+        assert!(found.contains(&"malformed"), "{broken}: {found:?}");
     }
     let spelled = format!("<v:fldSimple xmlns:v=\"{}\" v:instr=\"PAGE\"/>", WORD.replace('w', "&#119;"));
     assert_eq!(codes(&docx(&spelled)), ["malformed"]);

@@ -50,6 +50,43 @@ fn jpeg_structure() {
 }
 
 #[test]
+fn a_few_bytes_between_the_segments_of_a_jpeg_are_padding() {
+    // Behind the JFIF segment, which has five bytes.
+    let (whole, at) = (jpeg_of(4, 4), 11);
+    let with = |stray: &[u8]| codes(&[&whole[..at], stray, &whole[at..]].concat());
+    assert!(with(&[0; 64]).is_empty(), "zeros");
+    assert!(with(&[0xFF, 0, 7, 0xFF, 0, 9]).is_empty(), "stuffed zeros are no markers");
+    assert_eq!(with(&[7; 65]), ["malformed"]);
+    assert_eq!(codes(&[&whole[..at], &[7; 20]].concat()), ["truncated"], "nothing but padding");
+}
+
+#[test]
+fn scans_of_a_jpeg_are_counted() {
+    let (scan, whole) = ([segment(0xDA, &[1, 1, 0, 0, 63, 0]), vec![1]].concat(), jpeg_of(4, 4));
+    let with = |more: usize| codes(&[&whole[..whole.len() - 2], &scan.repeat(more), &[0xFF, 0xD9]].concat());
+    assert!(with(63).is_empty());
+    assert_eq!(with(64), ["archive_bomb"]);
+}
+
+#[test]
+fn an_image_that_is_something_else_as_well_is_a_polyglot() {
+    let whole = jpeg_of(4, 4);
+    let comment = |body: &[u8]| [&whole[..2], &segment(0xFE, body), &whole[2..]].concat();
+    assert!(codes(&comment(b"<?php words in a comment ?>")).is_empty(), "it vanishes with the comment");
+    let mut archive = zip(&[("a.class", b"x")]);
+    assert!(codes(&comment(&archive[..archive.len() - 22])).is_empty(), "entries that no directory leads to");
+    assert_eq!(codes(&comment(&archive)), ["polyglot"], "an archive that ends inside the comment");
+    archive.truncate(20);
+    assert!(codes(&comment(&archive)).is_empty());
+    // The comment begins at byte 6.
+    assert_eq!(codes(&comment(&[&[b' '; 251], &b"ustar\x0000"[..]].concat())), ["polyglot"], "a tape archive");
+    assert_eq!(codes(&comment(&[vec![32; 0x7FFB], b"CD001 and more".to_vec()].concat())), ["polyglot"], "a disc image");
+    assert_eq!(codes(&comment(b"%PDF-1.4")), ["polyglot"], "a PDF in the first kilobyte");
+    let cabinet = [&whole[..], b"MSCF\0\0\0\0\x40\0\0\0\0\0\0\0"].concat();
+    assert_eq!(codes(&cabinet), ["polyglot"], "a cabinet behind the end");
+}
+
+#[test]
 fn png_structure() {
     let (head, data, end) = (header_chunk(4, 4), chunk(b"IDAT", b"x"), chunk(b"IEND", b""));
     let other = chunk(b"tEXt", b"a\0b");

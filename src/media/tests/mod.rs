@@ -99,6 +99,10 @@ fn foreign_content_is_named() {
     assert_eq!(found_codes, ["type_not_allowed", "type_mismatch", "extension_mismatch"]);
     assert!(found.reasons[0].detail.starts_with("looks like application/"));
     assert_eq!(codes(b"just text"), ["unrecognized"]);
+    assert_eq!(codes(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), ["type_not_allowed"]);
+    assert_eq!(codes(b"<?php system($_GET[0]);"), ["type_not_allowed"]);
+    assert_eq!(codes(b"RIFF\x20\0\0\0WAVEfmt \0\0\0\0"), ["type_not_allowed"]);
+    assert_eq!(codes(b"RIFF\x20\0\0\0WE"), ["unrecognized"], "cut before it says what it is");
     assert_eq!(codes(b""), ["empty"]);
     assert_eq!(codes(&samples::zip(&[("a.txt", b"hello")])), ["type_not_allowed"]);
 }

@@ -10,7 +10,9 @@ pub const PART: &[u8] = b"\n#### ";
 
 fn crc(parts: &[&[u8]]) -> u32 {
     let mut crc = Crc::new();
-    parts.iter().for_each(|part| crc.update(part));
+    for part in parts {
+        crc.update(part);
+    }
     crc.sum()
 }
 

@@ -33,9 +33,10 @@ fn main() {
     println!("|---|---:|---:|---:|---:|---:|");
     let (mut bytes, mut seconds) = (0.0, 0.0);
     for (name, documents) in &documents {
-        let size: usize = documents.iter().map(|d| d.bytes.len()).sum();
-        let (size, refused, round) = (size as f64 / 1e6, judge(documents), time(documents));
-        let (speed, files) = (size / round, documents.len() as f64 / round);
+        let count = |n: usize| f64::from(u32::try_from(n).expect("a corpus below 4 GB"));
+        let size = count(documents.iter().map(|d| d.bytes.len()).sum()) / 1e6;
+        let (refused, round) = (judge(documents), time(documents));
+        let (speed, files) = (size / round, count(documents.len()) / round);
         println!("| {name} | {} | {size:.1} | {refused} | {speed:.0} | {files:.0} |", documents.len());
         bytes += size;
         seconds += round;

@@ -190,7 +190,7 @@ fn an_object_stream_is_searched_by_number() {
 
 #[test]
 fn objects_that_no_table_lists_are_judged_too() {
-    for object in ["7 0 obj", "7 %a\n0 %b\nobj", "+7 +0 obj", "7\0000\0obj", "trailer"] {
+    for object in ["7 0 obj", "7 %a\n0 %b\nobj", "+7 +0 obj", "7\x00000\x00obj", "trailer"] {
         let raw = format!("{object} {SCRIPT} endobj\n");
         assert_eq!(codes(&with_raw(raw.as_bytes())), ["active_content"], "{object}");
     }

@@ -48,23 +48,16 @@ macro_rules! one_test_each {
 }
 one_test_each!(event key reply jpeg png gif webp image pdf doc docx parts);
 
-/// For `fuzz/seeds`: every seed as a file, and the words as a dictionary.
-#[test]
-#[ignore = "writes files below fuzz/corpus; fuzz/seeds calls it"]
-fn writes_the_seeds_for_cargo_fuzz() {
-    let eicar = airlock::scanner::canary::eicar();
-    for target in TARGETS {
-        let folder = root().join("fuzz/corpus").join(target.name);
-        std::fs::create_dir_all(&folder).expect("a folder");
-        for seed in seeds::of(target.name).iter().filter(|seed| forms::find(seed, &eicar).is_none()) {
-            std::fs::write(folder.join(Sha256::of(seed).to_string()), seed).expect("a seed");
-        }
-        let words = target.words.iter().map(|word| {
-            let escaped: String = word.iter().map(|b| format!("\\x{b:02x}")).collect();
-            format!("\"{escaped}\"\n")
-        });
-        std::fs::write(folder.with_extension("dict"), words.collect::<String>()).expect("a dictionary");
+/// For `fuzz/seeds`: every seed of a target as a file, and its words as a dictionary.
+fn write_seeds(target: &Target, corpus: &Path) {
+    let (folder, eicar) = (corpus.join(target.name), airlock::scanner::canary::eicar());
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for seed in seeds::of(target.name).iter().filter(|seed| forms::find(seed, &eicar).is_none()) {
+        std::fs::write(folder.join(Sha256::of(seed).to_string()), seed).expect("a seed");
     }
+    let escaped = |word: &&[u8]| word.iter().fold(String::new(), |text, b| text + &format!("\\x{b:02x}"));
+    let words = target.words.iter().map(|word| format!("\"{}\"\n", escaped(word)));
+    std::fs::write(folder.with_extension("dict"), words.collect::<String>()).expect("a dictionary");
 }
 
 /// A number from the environment.
@@ -75,6 +68,9 @@ fn setting(name: &str, default: u64) -> u64 {
 fn fuzz(name: &str) {
     watch_panics();
     let target = TARGETS.into_iter().find(|target| target.name == name).expect("a target of that name");
+    if let Some(corpus) = std::env::var_os("AIRLOCK_FUZZ_CORPUS") {
+        return write_seeds(&target, &root().join(corpus));
+    }
     let file = std::env::var_os("AIRLOCK_FUZZ_FILE").map(PathBuf::from);
     for path in file.iter().cloned().chain(seeds::regressions(name)) {
         if let Err(why) = attempt(&target, &seeds::content(&path)) {

@@ -89,7 +89,10 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]
         3 | 4 => digits(random, bytes),
         5 => _ = bytes.drain(part),
         6 => bytes.truncate(part.start),
-        7 => insert(random, bytes, &bytes[part].to_vec()),
+        7 => {
+            let copy = bytes[part].to_vec();
+            insert(random, bytes, &copy);
+        }
         8 => {
             let most = if random.below(8) == 0 { 11 } else { 5 };
             let block = bytes[part].repeat(1 << random.below(most));

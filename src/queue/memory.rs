@@ -251,6 +251,13 @@ mod tests {
     use super::*;
     use crate::settlement::Failure;
 
+    async fn started(broker: &MemoryBroker) -> MemorySession {
+        let mut session = broker.open().await.unwrap();
+        assert!(session.next().await.is_none(), "nothing is handed out unasked");
+        session.start().await.unwrap();
+        session
+    }
+
     async fn next(session: &mut MemorySession) -> MemoryDelivery {
         session.next().await.unwrap().unwrap()
     }
@@ -263,7 +270,7 @@ mod tests {
     async fn an_unsettled_delivery_comes_back() {
         let (broker, _notices) = MemoryBroker::new();
         broker.send(message(b"one".to_vec(), "1"));
-        let mut session = broker.open().await.unwrap();
+        let mut session = started(&broker).await;
         drop(next(&mut session).await);
         let again = next(&mut session).await;
         assert!(again.message().redelivered);
@@ -275,8 +282,8 @@ mod tests {
     async fn a_delivery_of_an_old_session_cannot_be_settled() {
         let (broker, _notices) = MemoryBroker::new();
         broker.send(message(b"one".to_vec(), "1"));
-        let old = next(&mut broker.open().await.unwrap()).await;
-        let mut session = broker.open().await.unwrap();
+        let old = next(&mut started(&broker).await).await;
+        let mut session = started(&broker).await;
         assert!(old.settle(Settlement::Ack).await.is_err());
         next(&mut session).await.settle(Settlement::Ack).await.unwrap();
     }
@@ -285,7 +292,7 @@ mod tests {
     async fn failures_wait_die_and_are_redriven() {
         let (broker, _notices) = MemoryBroker::new();
         broker.send(message(b"one".to_vec(), "1"));
-        let mut session = broker.open().await.unwrap();
+        let mut session = started(&broker).await;
         let retry = Settlement::Retry { delay: Duration::from_millis(5), failure: failure(1) };
         next(&mut session).await.settle(retry).await.unwrap();
         assert_eq!(broker.depths().waiting, 1);

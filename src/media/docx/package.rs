@@ -28,6 +28,8 @@ pub(super) struct Relationship {
 pub(super) struct Package {
     overrides: HashMap<String, String>,
     defaults: HashMap<String, String>,
+    /// What is given two content types.
+    contradiction: Option<String>,
     pub relationships: Vec<Relationship>,
 }
 
@@ -88,7 +90,12 @@ fn kind_of(main: &str) -> &'static str {
 impl Package {
     /// Reads content types and every relationship part.
     pub fn read(entries: &[Entry<'_>], limits: &DocumentLimits, budget: &mut Budget) -> Walk<Self> {
-        let mut package = Self { overrides: HashMap::new(), defaults: HashMap::new(), relationships: Vec::new() };
+        let mut package = Self {
+            overrides: HashMap::new(),
+            defaults: HashMap::new(),
+            contradiction: None,
+            relationships: Vec::new(),
+        };
         for entry in entries {
             let key = part_key(&entry.name);
             if key == TYPES {
@@ -97,6 +104,10 @@ impl Package {
                     package.content_type(&item);
                 })?;
                 bounded(package.overrides.len() + package.defaults.len())?;
+                // Which of two counts depends on the reader.
+                if let Some(twice) = package.contradiction.take() {
+                    return Err(malformed(format!("[Content_Types].xml gives {twice} two types")));
+                }
             } else if let Some(owner) = owner(&key) {
                 let content = entry.content(limits, budget)?;
                 let found = &mut package.relationships;
@@ -119,10 +130,13 @@ impl Package {
             return;
         }
         let Some(media) = element.get("ContentType").map(|m| m.trim().to_ascii_lowercase()) else { return };
-        match (element.name(), element.get("PartName"), element.get("Extension")) {
-            ("Override", Some(part), _) => _ = self.overrides.insert(part_key(&part), media),
-            ("Default", _, Some(extension)) => _ = self.defaults.insert(extension.to_lowercase(), media),
-            _ => {}
+        let (given, what) = match (element.name(), element.get("PartName"), element.get("Extension")) {
+            ("Override", Some(part), _) => (&mut self.overrides, part_key(&part)),
+            ("Default", _, Some(extension)) => (&mut self.defaults, extension.to_lowercase()),
+            _ => return,
+        };
+        if given.insert(what.clone(), media.clone()).is_some_and(|other| other != media) {
+            self.contradiction = Some(what);
         }
     }
 
@@ -147,6 +161,11 @@ impl Package {
             "" => Err(malformed(format!("the main part {} has no content type", main.target))),
             media => Ok(media.to_owned()),
         }
+    }
+
+    /// Whether a package inside of another is the workbook of a chart.
+    pub fn is_workbook(&self, entries: &[Entry<'_>]) -> bool {
+        self.main_type(entries).is_ok_and(|main| main.contains("spreadsheetml") || main.contains("ms-excel"))
     }
 
     /// Packages that charts carry as their data. Only these may be archives inside the archive.

@@ -14,17 +14,48 @@ use crate::media::findings::{Walk, bomb, malformed};
 /// What a part consists of, as far as it can matter.
 pub(super) enum Item<'a> {
     Start(&'a Element<'a>),
-    /// The local name of an element that ends, and whether it is one of Word's.
-    End(&'a str, bool),
+    /// The local name of an element that ends, and whose it is.
+    End(&'a str, Space),
     Text(Cow<'a, str>),
+}
+
+/// Whose an element is. Word skips elements of namespaces that it is told to ignore, with all they hold; they
+/// must not confuse the order of Word's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Space {
+    /// `WordprocessingML`, or no namespace at all.
+    Word,
+    /// The mathematics that stand between Word's own.
+    Math,
+    /// The choice between several contents (`AlternateContent`).
+    Choice,
+    Vml,
+    Other,
+}
+
+const WORD: [&str; 2] = [
+    "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
+    "http://purl.oclc.org/ooxml/wordprocessingml/main",
+];
+const MATH: [&str; 2] =
+    ["http://schemas.openxmlformats.org/officeDocument/2006/math", "http://purl.oclc.org/ooxml/officeDocument/math"];
+
+impl Space {
+    fn of(namespace: &str) -> Self {
+        match namespace {
+            _ if WORD.contains(&namespace) => Self::Word,
+            _ if MATH.contains(&namespace) => Self::Math,
+            "http://schemas.openxmlformats.org/markup-compatibility/2006" => Self::Choice,
+            "urn:schemas-microsoft-com:vml" => Self::Vml,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The start of an element. Attributes are only parsed when somebody asks: most elements matter to nobody.
 pub(super) struct Element<'a> {
     start: &'a BytesStart<'a>,
-    /// Whether it may be in the namespace of `WordprocessingML`. Elements of others must not confuse the order of
-    /// Word's own: Word skips what it is told to ignore.
-    pub of_word: bool,
+    pub space: Space,
     /// Set when a value was asked for that two attributes give, in different namespaces.
     ambiguous: Cell<bool>,
 }
@@ -54,6 +85,10 @@ pub(super) fn read(
     mut visit: impl FnMut(Item<'_>),
 ) -> Walk<()> {
     let text = decode(part, content)?;
+    // No encoding of XML holds it; what a reader makes of it is its own affair.
+    if text.contains('\0') {
+        return Err(malformed(format!("part {part} is not well-formed XML")));
+    }
     let mut reader = NsReader::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(&text));
     let mut depth = 0u32;
     let broken = || malformed(format!("part {part} is not well-formed XML"));
@@ -64,11 +99,11 @@ pub(super) fn read(
     };
     loop {
         let (namespace, event) = reader.read_resolved_event().map_err(|_| broken())?;
-        let of_word = match namespace {
+        let space = match namespace {
             // A namespace in character references is one that a comparison does not see.
             ResolveResult::Bound(Namespace(name)) if name.contains('&') => return Err(broken()),
-            ResolveResult::Bound(Namespace(name)) => name.contains("wordprocessingml"),
-            ResolveResult::Unbound | ResolveResult::Unknown(_) => true,
+            ResolveResult::Bound(Namespace(name)) => Space::of(name),
+            ResolveResult::Unbound | ResolveResult::Unknown(_) => Space::Word,
         };
         match event {
             Event::Start(tag) => {
@@ -76,15 +111,15 @@ pub(super) fn read(
                 if depth > max_depth {
                     return Err(malformed(format!("part {part} nests deeper than {max_depth} elements")));
                 }
-                start(Element { start: &tag, of_word, ambiguous: Cell::new(false) }, &mut visit)?;
+                start(Element { start: &tag, space, ambiguous: Cell::new(false) }, &mut visit)?;
             }
             Event::Empty(tag) => {
-                start(Element { start: &tag, of_word, ambiguous: Cell::new(false) }, &mut visit)?;
-                visit(Item::End(tag.local_name().into_inner(), of_word));
+                start(Element { start: &tag, space, ambiguous: Cell::new(false) }, &mut visit)?;
+                visit(Item::End(tag.local_name().into_inner(), space));
             }
             Event::End(end) => {
                 depth = depth.saturating_sub(1);
-                visit(Item::End(end.local_name().into_inner(), of_word));
+                visit(Item::End(end.local_name().into_inner(), space));
             }
             Event::Text(text) => visit(Item::Text(text.xml10_content())),
             Event::CData(data) => visit(Item::Text(data.xml10_content())),
@@ -118,7 +153,7 @@ fn decode<'a>(part: &str, content: &'a [u8]) -> Walk<Cow<'a, str>> {
         let text: Result<String, _> = char::decode_utf16(pairs.iter().map(|pair| unit(*pair))).collect();
         return text.map(Cow::Owned).map_err(|_| refused());
     }
-    let declared = declared_encoding(content);
+    let declared = declared_encoding(content).ok_or_else(refused)?;
     match declared.as_deref() {
         None | Some("utf-8" | "utf8" | "us-ascii" | "ascii" | "utf-16") => {
             std::str::from_utf8(content).map(Cow::Borrowed).map_err(|_| refused())
@@ -130,14 +165,18 @@ fn decode<'a>(part: &str, content: &'a [u8]) -> Walk<Cow<'a, str>> {
     }
 }
 
-/// The encoding that the XML declaration names, lower-case.
-fn declared_encoding(content: &[u8]) -> Option<String> {
+/// The encoding that the XML declaration names, lower-case; `None` where the declaration has no end, so that
+/// padding cannot push the name out of sight.
+fn declared_encoding(content: &[u8]) -> Option<Option<String>> {
     let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
-    let declaration = content.get(..content.len().min(200))?.strip_prefix(b"<?xml")?;
-    let text = String::from_utf8_lossy(declaration).to_ascii_lowercase();
+    let Some(declaration) = content.strip_prefix(b"<?xml") else { return Some(None) };
+    let text = String::from_utf8_lossy(declaration.get(..declaration.len().min(1024))?).to_ascii_lowercase();
     let (declaration, _) = text.split_once("?>")?;
-    let (_, value) = declaration.split_once("encoding")?;
-    let value = value.trim_start().strip_prefix('=')?.trim_start();
-    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-    value.split(quote).nth(1).map(str::to_owned)
+    let value = || {
+        let (_, value) = declaration.split_once("encoding")?;
+        let value = value.trim_start().strip_prefix('=')?.trim_start();
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        value.split(quote).nth(1).map(str::to_owned)
+    };
+    Some(value())
 }

@@ -116,7 +116,8 @@ fn append(code: &mut String, text: &str) {
 
 /// Judges one complete field code.
 pub(super) fn judge(code: &str, place: &str, findings: &mut Findings) {
-    let mut words = Words(code);
+    let code = code.trim_start();
+    let mut words = Words(code.get(..code.floor_char_boundary(MAX_CODE)).unwrap_or(code));
     let Some(name) = words.next() else { return };
     let name: String = name.chars().filter(|c| !crate::text::is_unsafe(*c)).collect();
     let name = name.to_ascii_uppercase();

@@ -13,6 +13,8 @@ use crate::verdict::ReasonCode;
 const WORD_MAIN: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml";
 /// The most content types, and the most relationships. Each costs us memory that its XML, deflated, does not.
 const MAX_STATEMENTS: usize = 50_000;
+/// The most bytes of XML that make them: names are remembered.
+const MAX_STATEMENT_BYTES: usize = 16 << 20;
 const TYPES: &str = "[content_types].xml";
 
 /// One relationship: the part that has it (empty for the package), what it means, where it leads.
@@ -96,11 +98,17 @@ impl Package {
             contradiction: None,
             relationships: Vec::new(),
         };
+        let mut room = MAX_STATEMENT_BYTES;
+        let mut statements = |entry: &Entry<'_>, budget: &mut Budget| {
+            let content = entry.content(limits, budget)?;
+            room = room.checked_sub(content.len()).ok_or_else(|| bomb("too long content types or relationships"))?;
+            Ok(content)
+        };
         for entry in entries {
             let key = part_key(&entry.name);
             if key == TYPES {
-                let content = entry.content(limits, budget)?;
-                xml::read(&entry.name, &content, limits.xml_depth, &mut budget.elements, |item| {
+                let content = statements(entry, budget)?;
+                xml::read(&entry.name, &content, limits.xml_depth, budget, |item| {
                     package.content_type(&item);
                 })?;
                 bounded(package.overrides.len() + package.defaults.len())?;
@@ -109,9 +117,9 @@ impl Package {
                     return Err(malformed(format!("[Content_Types].xml gives {twice} two types")));
                 }
             } else if let Some(owner) = owner(&key) {
-                let content = entry.content(limits, budget)?;
+                let content = statements(entry, budget)?;
                 let found = &mut package.relationships;
-                xml::read(&entry.name, &content, limits.xml_depth, &mut budget.elements, |item| {
+                xml::read(&entry.name, &content, limits.xml_depth, budget, |item| {
                     // One more than allowed is remembered, so that the count below sees it.
                     if found.len() <= MAX_STATEMENTS {
                         found.extend(relationship(&owner, &item));

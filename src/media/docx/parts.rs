@@ -167,7 +167,7 @@ impl Judge<'_> {
             return Ok(());
         }
         let mut reader = StoryReader::new(&place, findings);
-        let read = xml::read(key, content, self.limits.xml_depth, &mut budget.elements, |item| reader.item(&item));
+        let read = xml::read(key, content, self.limits.xml_depth, budget, |item| reader.item(&item));
         // What is not declared as XML may be read as such, and need not be any.
         read.or_else(|broken| if declared || broken.code == ReasonCode::ArchiveBomb { Err(broken) } else { Ok(()) })
     }

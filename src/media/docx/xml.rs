@@ -9,6 +9,7 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{Namespace, ResolveResult};
 use quick_xml::{NsReader, XmlVersion};
 
+use super::zip::Budget;
 use crate::media::findings::{Walk, bomb, malformed};
 
 /// What a part consists of, as far as it can matter.
@@ -58,15 +59,22 @@ pub(super) struct Element<'a> {
     pub space: Space,
     /// Set when a value was asked for that two attributes give, in different namespaces.
     ambiguous: Cell<bool>,
+    /// How often a value was asked for: that is what an element costs.
+    asked: Cell<u32>,
 }
 
-impl Element<'_> {
+impl<'a> Element<'a> {
+    fn new(start: &'a BytesStart<'a>, space: Space) -> Self {
+        Self { start, space, ambiguous: Cell::new(false), asked: Cell::new(0) }
+    }
+
     pub fn name(&self) -> &str {
         self.start.local_name().into_inner()
     }
 
     /// The value of the attribute with that local name, character references resolved.
     pub fn get(&self, name: &str) -> Option<String> {
+        self.asked.set(self.asked.get().saturating_add(1));
         let attributes = self.start.attributes().flatten();
         let mut named = attributes.filter(|attribute| attribute.key.local_name().into_inner() == name);
         let found = named.next()?;
@@ -75,16 +83,16 @@ impl Element<'_> {
     }
 }
 
-/// Reads a part and hands each item to `visit`. `part` names it in findings; `elements` is how many may still
-/// come.
+/// Reads a part and hands each item to `visit`. `part` names it in findings; `budget` says how much
+/// may still come.
 pub(super) fn read(
     part: &str,
     content: &[u8],
     max_depth: u32,
-    elements: &mut u32,
+    budget: &mut Budget,
     mut visit: impl FnMut(Item<'_>),
 ) -> Walk<()> {
-    let text = decode(part, content)?;
+    let text = decode(part, content, budget)?;
     // No encoding of XML holds it; what a reader makes of it is its own affair.
     if text.contains('\0') {
         return Err(malformed(format!("part {part} is not well-formed XML")));
@@ -92,9 +100,12 @@ pub(super) fn read(
     let mut reader = NsReader::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(&text));
     let mut depth = 0u32;
     let broken = || malformed(format!("part {part} is not well-formed XML"));
-    let mut start = |element: Element<'_>, visit: &mut dyn FnMut(Item<'_>)| {
-        *elements = elements.checked_sub(1).ok_or_else(|| bomb("too many XML elements"))?;
-        visit(Item::Start(&element));
+    let mut spend = |elements: u32| {
+        budget.elements = budget.elements.checked_sub(elements).ok_or_else(|| bomb("too many XML elements"))?;
+        Ok(())
+    };
+    let start = |element: &Element<'_>, visit: &mut dyn FnMut(Item<'_>)| {
+        visit(Item::Start(element));
         if element.ambiguous.get() { Err(malformed(format!("part {part} gives one attribute twice"))) } else { Ok(()) }
     };
     loop {
@@ -111,10 +122,14 @@ pub(super) fn read(
                 if depth > max_depth {
                     return Err(malformed(format!("part {part} nests deeper than {max_depth} elements")));
                 }
-                start(Element { start: &tag, space, ambiguous: Cell::new(false) }, &mut visit)?;
+                let element = Element::new(&tag, space);
+                start(&element, &mut visit)?;
+                spend(1 + element.asked.get())?;
             }
             Event::Empty(tag) => {
-                start(Element { start: &tag, space, ambiguous: Cell::new(false) }, &mut visit)?;
+                let element = Element::new(&tag, space);
+                start(&element, &mut visit)?;
+                spend(1 + element.asked.get())?;
                 visit(Item::End(tag.local_name().into_inner(), space));
             }
             Event::End(end) => {
@@ -124,6 +139,7 @@ pub(super) fn read(
             Event::Text(text) => visit(Item::Text(text.xml10_content())),
             Event::CData(data) => visit(Item::Text(data.xml10_content())),
             Event::GeneralRef(reference) => {
+                spend(1)?;
                 let written = format!("&{};", reference.xml10_content());
                 visit(Item::Text(unescape(&written).map_err(|_| broken())?.into_owned().into()));
             }
@@ -138,7 +154,13 @@ pub(super) fn read(
 
 /// The text of a part: UTF-8, UTF-16 (by its first bytes) or, where neither fits, a declared encoding that keeps
 /// ASCII, in which markup cannot hide.
-fn decode<'a>(part: &str, content: &'a [u8]) -> Walk<Cow<'a, str>> {
+fn decode<'a>(part: &str, content: &'a [u8], budget: &mut Budget) -> Walk<Cow<'a, str>> {
+    // What is written anew takes up to three times the room besides.
+    let mut charge = |times: u64| {
+        let left = budget.xml.checked_sub(content.len() as u64 * times);
+        budget.xml = left.ok_or_else(|| bomb(format!("part {part} has more XML than a document")))?;
+        Ok(())
+    };
     let wide = match content {
         [0xFF, 0xFE, ..] | [b'<', 0, ..] => Some(u16::from_le_bytes as fn([u8; 2]) -> u16),
         [0xFE, 0xFF, ..] | [0, b'<', ..] => Some(u16::from_be_bytes as fn([u8; 2]) -> u16),
@@ -146,6 +168,7 @@ fn decode<'a>(part: &str, content: &'a [u8]) -> Walk<Cow<'a, str>> {
     };
     let refused = || malformed(format!("part {part} is in no accepted encoding"));
     if let Some(unit) = wide {
+        charge(4)?;
         let (pairs, rest) = content.as_chunks::<2>();
         if !rest.is_empty() {
             return Err(refused());
@@ -156,9 +179,11 @@ fn decode<'a>(part: &str, content: &'a [u8]) -> Walk<Cow<'a, str>> {
     let declared = declared_encoding(content).ok_or_else(refused)?;
     match declared.as_deref() {
         None | Some("utf-8" | "utf8" | "us-ascii" | "ascii" | "utf-16") => {
+            charge(1)?;
             std::str::from_utf8(content).map(Cow::Borrowed).map_err(|_| refused())
         }
         Some(name) if name.starts_with("iso-8859-") || name.starts_with("windows-125") => {
+            charge(4)?;
             Ok(Cow::Owned(content.iter().map(|b| char::from(*b)).collect()))
         }
         Some(_) => Err(refused()),

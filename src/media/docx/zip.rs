@@ -44,19 +44,23 @@ pub(super) struct Entry<'a> {
 /// The XML elements of one document. The largest real ones have some two million; inflated to its limit, a
 /// document could have twenty-five.
 const MAX_ELEMENTS: u32 = 5_000_000;
+/// The bytes of XML of one document. Real ones have less than fifty million.
+const MAX_XML: u64 = 60 << 20;
 
 /// What one document may still make us do, nested packages included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
     /// Bytes to inflate.
     pub bytes: u64,
-    /// XML elements to read.
+    /// XML elements, references and attributes of interest to read.
     pub elements: u32,
+    /// Bytes of XML to read.
+    pub xml: u64,
 }
 
 impl Budget {
     pub fn of(limits: &DocumentLimits) -> Self {
-        Self { bytes: limits.inflated_bytes, elements: MAX_ELEMENTS }
+        Self { bytes: limits.inflated_bytes, elements: MAX_ELEMENTS, xml: MAX_XML }
     }
 }
 

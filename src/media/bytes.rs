@@ -49,6 +49,19 @@ pub(super) fn rfind(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).rposition(|window| window == needle)
 }
 
+/// The bytes with every `%XX` decoded, once.
+pub(super) fn percent_decoded(mut rest: &[u8]) -> Vec<u8> {
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let Some((&first, tail)) = rest.split_first() {
+        let digits = tail.first_chunk::<2>().filter(|_| first == b'%');
+        let byte = digits.and_then(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+        bytes.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    bytes
+}
+
 /// The kind of container that a program would find in `bytes`, which lie where no format wants any: behind an
 /// image, between the objects of a document, in front of it. Each magic is checked a little further than its
 /// first bytes, so that random data does not become an accusation.
@@ -135,6 +148,12 @@ mod tests {
         assert_eq!(absolute_container(&disc), Some("a disc image (ISO 9660)"));
         assert_eq!(absolute_container(&[&[1; 257], &b"ustar\x0000"[..]].concat()), Some("a tape archive (tar)"));
         assert_eq!(absolute_container(b"PK\x05\x06"), None);
+    }
+
+    #[test]
+    fn percent_signs_decode_once() {
+        assert_eq!(percent_decoded(b"a%20b%2541%%4"), b"a b%41%%4");
+        assert_eq!(percent_decoded(b"%+1%e9"), b"%+1\xE9");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Each sector may belong to one chain only. That one rule ends every loop, cross link and overlap, and bounds
 //! the work by the size of the file.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use super::bytes::{CFB_MAGIC, array, index, u16_le, u32_le};
 use super::findings::{Walk, bomb, malformed, truncated};
 use crate::policy::DocumentLimits;
@@ -177,11 +180,21 @@ impl<'a> CompoundFile<'a> {
             let Some(Some(entry)) = self.entries.get_mut(at).filter(|_| fresh && at != 0) else {
                 return Err(malformed("the directory tree loops or leaves the directory"));
             };
+            if entry.kind == Kind::Root {
+                return Err(malformed("the directory has a second root"));
+            }
             entry.parent = Some(parent);
             let [left, right, child] = entry.links;
             stack.extend([(left, parent), (right, parent)]);
             if entry.kind == Kind::Storage {
                 stack.push((child, at));
+            }
+        }
+        // Which of two entries with one name is opened depends on the reader.
+        let mut names = HashSet::new();
+        for entry in self.entries.iter().flatten().filter(|entry| entry.parent.is_some()) {
+            if !names.insert((entry.parent, entry.name.to_uppercase())) {
+                return Err(malformed(format!("two entries of the directory are called {}", entry.name)));
             }
         }
         Ok(())
@@ -236,12 +249,13 @@ impl<'a> CompoundFile<'a> {
         Ok(chain)
     }
 
-    /// The content of a stream, put together from its sectors. Never longer than the file.
-    pub fn content(&self, entry: &DirectoryEntry) -> Walk<Vec<u8>> {
+    /// The content of a stream: a slice of the file where its sectors follow each other, else put together from
+    /// them. Never longer than the file.
+    pub fn content(&self, entry: &DirectoryEntry) -> Walk<Cow<'a, [u8]>> {
         let name = format!("stream {}", entry.name);
+        let size = usize::try_from(entry.size).unwrap_or(usize::MAX);
         let mut content = Vec::new();
         if entry.size < self.mini_cutoff && entry.kind == Kind::Stream {
-            let per_sector = self.sector_size / MINI_SECTOR;
             let mut budget = self.mini_fat.len();
             let claim = |_| {
                 let left = budget > 0;
@@ -249,19 +263,22 @@ impl<'a> CompoundFile<'a> {
                 left
             };
             for mini in self.mini_chain(entry.start, claim, &name)? {
-                let (sector, part) = (index(mini) / per_sector, index(mini) % per_sector);
-                let sector = self.mini_stream.get(sector).map_or(&[][..], |number| self.sector(*number));
-                let from = part * MINI_SECTOR;
-                content.extend_from_slice(sector.get(from..(from + MINI_SECTOR).min(sector.len())).unwrap_or_default());
+                content.extend_from_slice(self.mini_sector(mini));
             }
         } else {
             let mut unclaimed = Owned(vec![false; self.fat.len().max(1)]);
-            for number in self.chain(entry.start, &mut unclaimed, &name)? {
+            let chain = self.chain(entry.start, &mut unclaimed, &name)?;
+            if chain.windows(2).all(|pair| matches!(pair, [one, next] if one + 1 == *next)) {
+                let start = chain.first().map_or(0, |first| (index(*first) + 1).saturating_mul(self.sector_size));
+                let end = start.saturating_add(size.min(chain.len() * self.sector_size)).min(self.bytes.len());
+                return Ok(Cow::Borrowed(self.bytes.get(start..end).unwrap_or_default()));
+            }
+            for number in chain {
                 content.extend_from_slice(self.sector(number));
             }
         }
-        content.truncate(usize::try_from(entry.size).unwrap_or(usize::MAX));
-        Ok(content)
+        content.truncate(size);
+        Ok(Cow::Owned(content))
     }
 
     /// The stream of that name directly below the root; names compare without regard to case.
@@ -270,12 +287,39 @@ impl<'a> CompoundFile<'a> {
         streams.find(|entry| entry.name.eq_ignore_ascii_case(name))
     }
 
-    /// The bytes behind the last sector that belongs to anything. A table may call a sector used to which no chain
-    /// leads; it decides only where the chains are broken.
+    /// The first bytes of a stream, as many as its first sector holds.
+    pub fn head(&self, entry: &DirectoryEntry) -> &'a [u8] {
+        let head = if entry.size < self.mini_cutoff {
+            self.mini_sector(entry.start)
+        } else if entry.start <= MAX_SECTOR {
+            self.sector(entry.start)
+        } else {
+            &[]
+        };
+        head.get(..head.len().min(usize::try_from(entry.size).unwrap_or(usize::MAX))).unwrap_or_default()
+    }
+
+    fn mini_sector(&self, mini: u32) -> &'a [u8] {
+        let per_sector = self.sector_size / MINI_SECTOR;
+        let (sector, part) = (index(mini) / per_sector, index(mini) % per_sector);
+        let sector = self.mini_stream.get(sector).map_or(&[][..], |number| self.sector(*number));
+        let from = part * MINI_SECTOR;
+        sector.get(from..(from + MINI_SECTOR).min(sector.len())).unwrap_or_default()
+    }
+
+    /// The bytes behind the last sector that belongs to anything, without the blank sectors that the table lists
+    /// behind it: writers leave them. A table may call a sector used to which no chain leads; it decides only where the
+    /// chains are broken.
     pub fn tail(&self) -> &'a [u8] {
         let owned = self.owned.0.iter().rposition(|taken| *taken);
         let used = owned.or_else(|| self.fat.iter().rposition(|next| *next != FREE)).map_or(0, |last| last + 1);
-        self.bytes.get((used + 1).saturating_mul(self.sector_size)..).unwrap_or_default()
+        let after = |sectors: usize| {
+            let start = sectors.saturating_add(1).saturating_mul(self.sector_size).min(self.bytes.len());
+            self.bytes.split_at(start)
+        };
+        let (upto, rest) = after(self.fat.len());
+        let blank = upto.get((used + 1).saturating_mul(self.sector_size)..).unwrap_or_default();
+        if blank.iter().all(|b| *b == 0) { rest } else { after(used).1 }
     }
 }
 

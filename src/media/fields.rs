@@ -8,7 +8,7 @@ use super::links::{self, Follow};
 use crate::verdict::ReasonCode;
 
 /// The most characters of one code that are kept. What a field does stands at its beginning.
-const MAX_CODE: usize = 4096;
+pub(super) const MAX_CODE: usize = 4096;
 /// Fields inside fields; Word itself allows 20.
 const MAX_NESTED: usize = 64;
 
@@ -27,10 +27,16 @@ struct Field {
     /// The code with what inner QUOTE fields will yield when they are computed anew.
     computed: String,
     in_result: bool,
+    /// An inner field gives this one its name, or the rest of it.
+    named_by_field: bool,
 }
 
 impl Fields {
     pub fn begin(&mut self) {
+        if let Some(outer) = self.open.last_mut().filter(|field| !field.in_result) {
+            // What an inner field yields may come from anywhere: a bookmark, a property, a question.
+            outer.named_by_field |= "DD".starts_with(&outer.code.to_ascii_uppercase());
+        }
         if self.open.len() < MAX_NESTED {
             self.open.push(Field::default());
         } else {
@@ -63,6 +69,11 @@ impl Fields {
         }
     }
 
+    /// Whether the code of the innermost field is not complete.
+    pub fn in_code(&self) -> bool {
+        self.too_deep > 0 || self.open.last().is_some_and(|field| !field.in_result)
+    }
+
     /// Whether text at this place can be part of a code.
     pub fn is_open(&self) -> bool {
         !self.open.is_empty()
@@ -83,6 +94,9 @@ impl Fields {
 
 impl Field {
     fn judge(&self, place: &str, findings: &mut Findings) {
+        if self.named_by_field {
+            findings.add(ReasonCode::ActiveContent, format!("field whose name another field builds, in {place}"));
+        }
         judge(&self.code, place, findings);
         if self.computed != self.code {
             judge(&self.computed, place, findings);
@@ -102,8 +116,10 @@ fn append(code: &mut String, text: &str) {
 
 /// Judges one complete field code.
 pub(super) fn judge(code: &str, place: &str, findings: &mut Findings) {
-    let mut words = Words(code);
+    let code = code.trim_start();
+    let mut words = Words(code.get(..code.floor_char_boundary(MAX_CODE)).unwrap_or(code));
     let Some(name) = words.next() else { return };
+    let name: String = name.chars().filter(|c| !crate::text::is_unsafe(*c)).collect();
     let name = name.to_ascii_uppercase();
     match name.as_str() {
         "DDE" | "DDEAUTO" => {
@@ -111,7 +127,7 @@ pub(super) fn judge(code: &str, place: &str, findings: &mut Findings) {
         }
         "INCLUDEPICTURE" | "INCLUDETEXT" | "INCLUDE" | "LINK" | "IMPORT" | "RD" | "DATABASE" => {
             // Each of them may have its source in any place, behind switches or a class name.
-            let remote = words.find_map(|word| links::judge(&word, Follow::OnOpen).filter(|_| links::leaves(&word)));
+            let remote = words.find_map(|word| links::judge(&word, Follow::OnOpen));
             if let Some((_, what)) = remote {
                 findings.add(ReasonCode::ExternalReference, format!("{name} field in {place}: {what}"));
             }
@@ -178,7 +194,9 @@ mod tests {
     fn codes(run: impl FnOnce(&mut Fields, &mut Findings)) -> Vec<ReasonCode> {
         let (mut fields, mut findings) = (Fields::default(), Findings::default());
         run(&mut fields, &mut findings);
-        findings.finish(&crate::policy::Policy::guide()).iter().map(|r| r.code).collect()
+        let mut codes: Vec<_> = findings.finish(&crate::policy::Policy::guide()).iter().map(|r| r.code).collect();
+        codes.dedup();
+        codes
     }
 
     #[test]
@@ -223,6 +241,24 @@ mod tests {
             fields.end("x", findings);
         });
         assert_eq!(cached, [ReasonCode::ActiveContent]);
+    }
+
+    #[test]
+    fn a_field_that_another_names_is_refused_whatever_it_yields() {
+        for (before, found) in
+            [("", vec![ReasonCode::ActiveContent]), ("IF ", vec![]), ("dd", vec![ReasonCode::ActiveContent])]
+        {
+            let codes = codes(|fields, findings| {
+                fields.begin();
+                fields.text(before);
+                fields.begin();
+                fields.text("REF x");
+                fields.end("x", findings);
+                fields.text(" c:\\\\cmd");
+                fields.end("x", findings);
+            });
+            assert_eq!(codes, found, "{before}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where a link in a document leads, judged by its scheme.
 
+use super::bytes::percent_decoded;
 use crate::verdict::ReasonCode;
 
 /// The most bytes of a link that are looked at; a scheme stands at its beginning.
@@ -33,13 +34,22 @@ pub(super) fn judge(link: &str, follow: Follow) -> Option<(ReasonCode, String)> 
 
 /// The finding that a link deserves, if any, and the link as its readers see it.
 pub(super) fn describe(link: &str, follow: Follow) -> Option<(ReasonCode, &'static str, String)> {
-    let link = normalized(link);
+    let mut link = normalized(link);
+    if follow == Follow::OnOpen {
+        // `%5C%5Chost%5Cshare` is a path on another machine once it is opened as a file.
+        let file = decoded(&link);
+        if matches!(target(&file), Target::RemoteFile | Target::Web | Target::Script) {
+            link = file;
+        }
+    }
     let what = match (target(&link), follow) {
         (Target::Script, _) => return Some((ReasonCode::ActiveContent, "link that runs code", link)),
         (Target::Relative, _) | (Target::Web, Follow::OnClick) | (Target::LocalFile, Follow::OnOpen) => return None,
         (Target::LocalFile, Follow::OnClick) => "link to a file of the reader's machine",
         (Target::RemoteFile, _) => "link to a file on another machine",
         (Target::Web, Follow::OnOpen) => "fetches from elsewhere when opened",
+        // A path of the old Mac: `Macintosh HD:Users:me:Normal`.
+        (Target::Other, Follow::OnOpen) if link.matches(':').count() > 1 && !link.contains(['/', '\\']) => return None,
         (Target::Other, _) => "link with an unusual scheme",
     };
     Some((ReasonCode::ExternalReference, what, link))
@@ -59,9 +69,15 @@ fn normalized(link: &str) -> String {
         .collect()
 }
 
+/// The link with its percent-encoded bytes decoded, if that leaves text.
+fn decoded(link: &str) -> String {
+    String::from_utf8(percent_decoded(link.as_bytes())).map_or_else(|_| link.to_owned(), |text| normalized(&text))
+}
+
 fn target(link: &str) -> Target {
     let lower = link.to_ascii_lowercase().replace('\\', "/");
-    if lower.starts_with("//") {
+    // `\??\` leads to any device, UNC included, as `\\?\` does.
+    if lower.starts_with("//") || lower.starts_with("/??/") {
         return Target::RemoteFile;
     }
     let scheme = lower.split_once(':').map(|(scheme, _)| scheme).filter(|s| is_scheme(s));
@@ -93,10 +109,13 @@ fn is_scheme(text: &str) -> bool {
 fn file(rest: &str) -> Target {
     let slashes = rest.chars().take_while(|c| *c == '/').count();
     let path = rest.get(slashes..).unwrap_or_default();
-    let drive = path.as_bytes().get(1).is_some_and(|c| matches!(c, b':' | b'|'));
+    let drive = matches!(path.as_bytes(), [_, b':' | b'|'] | [_, b':' | b'|', b'/', ..]);
+    // Word on a Mac writes four slashes before its paths, which all begin with one of these folders.
+    let mac = || ["users/", "applications/", "library/", "volumes/", "private/"].iter().any(|f| path.starts_with(f));
     match slashes {
         _ if drive => Target::LocalFile,
         0 | 1 | 3 => Target::LocalFile,
+        4 if mac() => Target::LocalFile,
         2 if path.is_empty() || path.starts_with("localhost/") => Target::LocalFile,
         _ => Target::RemoteFile,
     }
@@ -122,6 +141,15 @@ mod tests {
             ("C:\\Templates\\x.dot", external, None),
             ("file://host/share/x", external, external),
             ("file:////host/share/x", external, external),
+            ("file:////Users/me/Normal.dotm", external, None),
+            ("file://c:@host/x", external, external),
+            ("file:%2F%2Fhost/x", external, external),
+            ("%5C%5Chost%5Cshare", None, external),
+            ("Letter%20(new).dotx", None, None),
+            ("Macintosh%20HD:Users:me:Normal.dotm", None, None),
+            ("Macintosh HD:Users:me:Normal.dotm", external, None),
+            ("\\??\\UNC\\host\\share", external, external),
+            ("urn:isbn:123", None, external),
             ("\\\\host\\share", external, external),
             ("ms-msdt:/id", external, external),
             ("doi:10.1000/1", None, external),

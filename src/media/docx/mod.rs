@@ -3,11 +3,13 @@
 
 mod package;
 mod parts;
+mod story;
 mod xml;
 mod zip;
 
-use super::bytes::find;
+use super::bytes::{find, percent_decoded};
 use super::findings::Findings;
+use super::pdf;
 use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
 
@@ -15,6 +17,10 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Walks an archive. Returns whether it is, or at least tries to be, a Word document.
 pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Findings) -> bool {
+    // Readers of PDF take a header anywhere in the first kilobyte, and rebuild the rest.
+    if pdf::header_offset(bytes).is_some() {
+        findings.add(ReasonCode::Polyglot, "a PDF begins inside of the archive");
+    }
     let mut budget = zip::Budget::of(limits);
     match zip::open(bytes, limits, findings) {
         // Nothing can be said about parts behind a password.
@@ -39,15 +45,5 @@ fn names_office_parts(bytes: &[u8]) -> bool {
 /// A part name in the form in which names are compared: no leading slash, percent-decoded, small letters. Two
 /// names with one key are one part to some readers.
 fn part_key(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.trim_start_matches('/').as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let decoded = (first == b'%').then(|| tail.first_chunk::<2>()).flatten().and_then(|digits| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(digits, 16).ok()
-        });
-        bytes.push(decoded.unwrap_or(first));
-        rest = if decoded.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).to_lowercase()
+    String::from_utf8_lossy(&percent_decoded(name.trim_start_matches('/').as_bytes())).to_lowercase()
 }

@@ -13,6 +13,8 @@ use crate::verdict::ReasonCode;
 const WORD_MAIN: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml";
 /// The most content types, and the most relationships. Each costs us memory that its XML, deflated, does not.
 const MAX_STATEMENTS: usize = 50_000;
+/// The most bytes of XML that make them: names are remembered.
+const MAX_STATEMENT_BYTES: usize = 16 << 20;
 const TYPES: &str = "[content_types].xml";
 
 /// One relationship: the part that has it (empty for the package), what it means, where it leads.
@@ -28,6 +30,8 @@ pub(super) struct Relationship {
 pub(super) struct Package {
     overrides: HashMap<String, String>,
     defaults: HashMap<String, String>,
+    /// What is given two content types.
+    contradiction: Option<String>,
     pub relationships: Vec<Relationship>,
 }
 
@@ -88,19 +92,34 @@ fn kind_of(main: &str) -> &'static str {
 impl Package {
     /// Reads content types and every relationship part.
     pub fn read(entries: &[Entry<'_>], limits: &DocumentLimits, budget: &mut Budget) -> Walk<Self> {
-        let mut package = Self { overrides: HashMap::new(), defaults: HashMap::new(), relationships: Vec::new() };
+        let mut package = Self {
+            overrides: HashMap::new(),
+            defaults: HashMap::new(),
+            contradiction: None,
+            relationships: Vec::new(),
+        };
+        let mut room = MAX_STATEMENT_BYTES;
+        let mut statements = |entry: &Entry<'_>, budget: &mut Budget| {
+            let content = entry.content(limits, budget)?;
+            room = room.checked_sub(content.len()).ok_or_else(|| bomb("too long content types or relationships"))?;
+            Ok(content)
+        };
         for entry in entries {
             let key = part_key(&entry.name);
             if key == TYPES {
-                let content = entry.content(limits, budget)?;
-                xml::read(&entry.name, &content, limits.xml_depth, &mut budget.elements, |item| {
+                let content = statements(entry, budget)?;
+                xml::read(&entry.name, &content, limits.xml_depth, budget, |item| {
                     package.content_type(&item);
                 })?;
                 bounded(package.overrides.len() + package.defaults.len())?;
+                // Which of two counts depends on the reader.
+                if let Some(twice) = package.contradiction.take() {
+                    return Err(malformed(format!("[Content_Types].xml gives {twice} two types")));
+                }
             } else if let Some(owner) = owner(&key) {
-                let content = entry.content(limits, budget)?;
+                let content = statements(entry, budget)?;
                 let found = &mut package.relationships;
-                xml::read(&entry.name, &content, limits.xml_depth, &mut budget.elements, |item| {
+                xml::read(&entry.name, &content, limits.xml_depth, budget, |item| {
                     // One more than allowed is remembered, so that the count below sees it.
                     if found.len() <= MAX_STATEMENTS {
                         found.extend(relationship(&owner, &item));
@@ -119,10 +138,13 @@ impl Package {
             return;
         }
         let Some(media) = element.get("ContentType").map(|m| m.trim().to_ascii_lowercase()) else { return };
-        match (element.name(), element.get("PartName"), element.get("Extension")) {
-            ("Override", Some(part), _) => _ = self.overrides.insert(part_key(&part), media),
-            ("Default", _, Some(extension)) => _ = self.defaults.insert(extension.to_lowercase(), media),
-            _ => {}
+        let (given, what) = match (element.name(), element.get("PartName"), element.get("Extension")) {
+            ("Override", Some(part), _) => (&mut self.overrides, part_key(&part)),
+            ("Default", _, Some(extension)) => (&mut self.defaults, extension.to_lowercase()),
+            _ => return,
+        };
+        if given.insert(what.clone(), media.clone()).is_some_and(|other| other != media) {
+            self.contradiction = Some(what);
         }
     }
 
@@ -147,6 +169,11 @@ impl Package {
             "" => Err(malformed(format!("the main part {} has no content type", main.target))),
             media => Ok(media.to_owned()),
         }
+    }
+
+    /// Whether a package inside of another is the workbook of a chart.
+    pub fn is_workbook(&self, entries: &[Entry<'_>]) -> bool {
+        self.main_type(entries).is_ok_and(|main| main.contains("spreadsheetml") || main.contains("ms-excel"))
     }
 
     /// Packages that charts carry as their data. Only these may be archives inside the archive.

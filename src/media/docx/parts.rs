@@ -2,15 +2,21 @@
 
 use super::package::{Package, Relationship};
 use super::part_key;
-use super::xml::{self, Element, Item};
+use super::story::StoryReader;
+use super::xml;
 use super::zip::{self, Budget, Entry};
 use crate::media::bytes::{CFB_MAGIC, container_at, find};
-use crate::media::fields::{self, Fields};
 use crate::media::findings::{Findings, Walk};
 use crate::media::links::{self, Follow};
 use crate::media::pdf;
 use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
+
+/// Extensions that a system runs. No part of a document has one.
+const PROGRAMS: &[&str] = &[
+    "exe", "dll", "scr", "com", "bat", "cmd", "pif", "msi", "vbs", "vbe", "js", "jse", "wsf", "wsh", "hta", "ps1",
+    "lnk", "jar", "class", "dex", "reg", "cpl", "msc", "scf", "sh", "url",
+];
 
 /// Judges the parts of one package.
 pub(super) struct Judge<'a> {
@@ -36,8 +42,11 @@ impl Judge<'_> {
                 continue;
             }
             let judged = entry.content(self.limits, budget).and_then(|content| {
-                if self.nested.is_none() && chart_data.contains(&key) && content.starts_with(super::MAGIC) {
-                    return self.chart_package(&entry.name, &content, budget, findings);
+                if self.nested.is_none() && chart_data.contains(&key) {
+                    if content.starts_with(super::MAGIC) {
+                        return self.chart_package(&entry.name, &content, budget, findings);
+                    }
+                    findings.add(ReasonCode::EmbeddedFile, format!("part {key} is data of a chart and no workbook"));
                 }
                 // Word on a Mac pastes pictures as PDF. They have to be as harmless as a PDF on its own.
                 if pictures.contains(&key) && pdf::header_offset(&content) == Some(0) {
@@ -61,6 +70,9 @@ impl Judge<'_> {
     fn chart_package(&self, name: &str, content: &[u8], budget: &mut Budget, findings: &mut Findings) -> Walk<()> {
         let entries = zip::open(content, self.limits, findings)?;
         let package = Package::read(&entries, self.limits, budget)?;
+        if !package.is_workbook(&entries) {
+            findings.add(ReasonCode::EmbeddedFile, format!("part {name} is an archive and no workbook of a chart"));
+        }
         Judge { package: &package, limits: self.limits, nested: Some(name) }.run(&entries, budget, findings);
         Ok(())
     }
@@ -90,8 +102,12 @@ impl Judge<'_> {
             "control" | "activexcontrolbinary" => {
                 findings.add(ReasonCode::ActiveContent, format!("{place} has an ActiveX control in {target}"));
             }
-            "webextension" | "webextensiontaskpanes" => {
-                findings.add(ReasonCode::ActiveContent, format!("{place} loads a web add-in"));
+            // Closed panes are judged by their own part; an add-in anywhere else is shown with the text.
+            "webextension" if !self.package.type_of(owner).contains("taskpanes") => {
+                findings.add(ReasonCode::ActiveContent, format!("{place} shows a web add-in"));
+            }
+            "extensibility" | "usercustomization" => {
+                findings.add(ReasonCode::ActiveContent, format!("{place} changes the reader's menus by {target}"));
             }
             "afchunk" => findings.add(ReasonCode::EmbeddedFile, format!("{place} takes in the document {target}")),
             _ if relationship.carries_file() && !self.package.type_of(owner).contains("chart") => {
@@ -120,6 +136,13 @@ impl Judge<'_> {
         if media.contains("activex") || key.contains("/activex/") {
             findings.add(ReasonCode::ActiveContent, format!("{place} is an ActiveX control"));
         }
+        if file.rsplit_once('.').is_some_and(|(_, extension)| PROGRAMS.contains(&extension)) {
+            findings.add(ReasonCode::EmbeddedFile, format!("{place} has the name of a program"));
+        }
+        // With these, a Java machine or a phone runs the archive, and an office suite may see another document.
+        if matches!(key, "meta-inf/manifest.mf" | "androidmanifest.xml" | "meta-inf/manifest.xml") {
+            findings.add(ReasonCode::Polyglot, format!("{place} makes the archive one of another kind"));
+        }
         if media.contains("oleobject") {
             findings.add(ReasonCode::EmbeddedFile, format!("{place} is an OLE object"));
         }
@@ -134,65 +157,46 @@ impl Judge<'_> {
             let (code, what) =
                 if vba { (ReasonCode::Macro, "a macro project") } else { (ReasonCode::EmbeddedFile, "an OLE object") };
             findings.add(code, format!("{place} is {what} by content"));
-        } else if let Some(kind) = container_at(content) {
+        } else if let Some(kind) = container_at(content).or_else(|| document_at(content)) {
             findings.add(ReasonCode::EmbeddedFile, format!("{place} is {kind}"));
         } else if content.starts_with(b"MZ") && !media.contains("obfuscatedfont") {
             findings.add(ReasonCode::EmbeddedFile, format!("{place} begins like a program"));
         }
-        if media.starts_with("image/") || !(media.ends_with("xml") || key.rsplit('.').next() == Some("xml")) {
+        let declared = !media.starts_with("image/") && (media.ends_with("xml") || key.ends_with(".xml"));
+        if !declared && !looks_like_xml(content) {
             return Ok(());
         }
-        let mut reader = FieldReader { fields: Fields::default(), in_code: 0, in_text: 0, place: &place, findings };
-        xml::read(key, content, self.limits.xml_depth, &mut budget.elements, |item| reader.item(&item))
+        let mut reader = StoryReader::new(&place, findings);
+        let read = xml::read(key, content, self.limits.xml_depth, budget, |item| reader.item(&item));
+        // What is not declared as XML may be read as such, and need not be any.
+        read.or_else(|broken| if declared || broken.code == ReasonCode::ArchiveBomb { Err(broken) } else { Ok(()) })
     }
 }
 
-/// Finds fields and linked pictures in the XML of a part.
-struct FieldReader<'a> {
-    fields: Fields,
-    /// Open elements that hold the code of a field.
-    in_code: usize,
-    /// Open elements that hold text of the document.
-    in_text: usize,
-    place: &'a str,
-    findings: &'a mut Findings,
+/// Whether a reader that does not care about the declared type would find XML here.
+fn looks_like_xml(content: &[u8]) -> bool {
+    let head = content.get(..content.len().min(64)).unwrap_or_default();
+    head.iter().find(|b| !matches!(b, 0 | 0xEF | 0xBB | 0xBF | 0xFE | 0xFF | b' ' | b'\r' | b'\n' | b'\t'))
+        == Some(&b'<')
 }
 
-impl FieldReader<'_> {
-    fn item(&mut self, item: &Item<'_>) {
-        match item {
-            Item::Start(element) => self.start(element),
-            Item::End(name, true) => match *name {
-                "instrText" | "delInstrText" => self.in_code = self.in_code.saturating_sub(1),
-                "t" | "delText" => self.in_text = self.in_text.saturating_sub(1),
-                _ => {}
-            },
-            Item::Text(text) if self.fields.is_open() && self.in_code + self.in_text > 0 => self.fields.text(text),
-            // Some writers leave the marks of a field away and its code still works.
-            Item::Text(text) if self.in_code > 0 => fields::judge(text, self.place, self.findings),
-            Item::Text(_) | Item::End(_, false) => {}
+/// What begins here that opens with a program of its own and is neither picture, font nor XML.
+fn document_at(content: &[u8]) -> Option<&'static str> {
+    match content {
+        [b'{', b'\\', b'r', b't', ..] => Some("an RTF document"),
+        [b'M', b'S', b'C', b'F', 0, 0, 0, 0, ..] => Some("a cabinet archive"),
+        [b'L', 0, 0, 0, 1, 0x14, 2, 0, ..] => Some("a Windows shortcut"),
+        [0xCA, 0xFE, 0xBA, 0xBE, ..] | [0xCE | 0xCF, 0xFA, 0xED, 0xFE, ..] | [0, b'a', b's', b'm', ..] => {
+            Some("a program")
         }
-    }
-
-    fn start(&mut self, element: &Element<'_>) {
-        match element.name() {
-            "instrText" | "delInstrText" if element.of_word => self.in_code += 1,
-            "t" | "delText" if element.of_word => self.in_text += 1,
-            "fldChar" if element.of_word => match element.get("fldCharType").as_deref() {
-                Some("begin") => self.fields.begin(),
-                Some("separate") => self.fields.separate(self.place, self.findings),
-                Some("end") => self.fields.end(self.place, self.findings),
-                _ => {}
-            },
-            "fldSimple" => fields::judge(&element.get("instr").unwrap_or_default(), self.place, self.findings),
-            // VML may name a picture by address instead of by relationship.
-            "imagedata" | "fill" | "stroke" => {
-                let sources = ["src", "href"].into_iter().filter_map(|name| element.get(name));
-                for (code, what) in sources.filter_map(|source| links::judge(&source, Follow::OnOpen)) {
-                    self.findings.add(code, format!("{}: {what}", self.place));
-                }
-            }
-            _ => {}
+        [b'C' | b'F' | b'Z', b'W', b'S', 1..=64, ..] => Some("a Flash film"),
+        [b'#', b'!', ..] => Some("a script"),
+        _ => {
+            let head = content.get(..content.len().min(64)).unwrap_or_default().to_ascii_lowercase();
+            let text = String::from_utf8_lossy(&head);
+            let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
+            let html = ["<html", "<!doctype html", "<script", "<hta:", "mime-version:"];
+            html.iter().any(|tag| text.starts_with(tag)).then_some("a web page")
         }
     }
 }

@@ -9,34 +9,73 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{Namespace, ResolveResult};
 use quick_xml::{NsReader, XmlVersion};
 
+use super::zip::Budget;
 use crate::media::findings::{Walk, bomb, malformed};
 
 /// What a part consists of, as far as it can matter.
 pub(super) enum Item<'a> {
     Start(&'a Element<'a>),
-    /// The local name of an element that ends, and whether it is one of Word's.
-    End(&'a str, bool),
+    /// The local name of an element that ends, and whose it is.
+    End(&'a str, Space),
     Text(Cow<'a, str>),
+}
+
+/// Whose an element is. Word skips elements of namespaces that it is told to ignore, with all they hold; they
+/// must not confuse the order of Word's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Space {
+    /// `WordprocessingML`, or no namespace at all.
+    Word,
+    /// The mathematics that stand between Word's own.
+    Math,
+    /// The choice between several contents (`AlternateContent`).
+    Choice,
+    Vml,
+    Other,
+}
+
+const WORD: [&str; 2] = [
+    "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
+    "http://purl.oclc.org/ooxml/wordprocessingml/main",
+];
+const MATH: [&str; 2] =
+    ["http://schemas.openxmlformats.org/officeDocument/2006/math", "http://purl.oclc.org/ooxml/officeDocument/math"];
+
+impl Space {
+    fn of(namespace: &str) -> Self {
+        match namespace {
+            _ if WORD.contains(&namespace) => Self::Word,
+            _ if MATH.contains(&namespace) => Self::Math,
+            "http://schemas.openxmlformats.org/markup-compatibility/2006" => Self::Choice,
+            "urn:schemas-microsoft-com:vml" => Self::Vml,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The start of an element. Attributes are only parsed when somebody asks: most elements matter to nobody.
 pub(super) struct Element<'a> {
     start: &'a BytesStart<'a>,
-    /// Whether it may be in the namespace of `WordprocessingML`. Elements of others must not confuse the order of
-    /// Word's own: Word skips what it is told to ignore.
-    pub of_word: bool,
+    pub space: Space,
     /// Set when a value was asked for that two attributes give, or that is not well-formed or stands among attributes
     /// that are not: a reader that goes on may see another one.
     ambiguous: Cell<bool>,
+    /// How often a value was asked for: that is what an element costs.
+    asked: Cell<u32>,
 }
 
-impl Element<'_> {
+impl<'a> Element<'a> {
+    fn new(start: &'a BytesStart<'a>, space: Space) -> Self {
+        Self { start, space, ambiguous: Cell::new(false), asked: Cell::new(0) }
+    }
+
     pub fn name(&self) -> &str {
         self.start.local_name().into_inner()
     }
 
     /// The value of the attribute with that local name, character references resolved.
     pub fn get(&self, name: &str) -> Option<String> {
+        self.asked.set(self.asked.get().saturating_add(1));
         let mut found = None;
         // Unchecked: the check for duplicates would remember every attribute, and one element may have millions.
         for attribute in self.start.attributes().with_checks(false) {
@@ -51,22 +90,29 @@ impl Element<'_> {
     }
 }
 
-/// Reads a part and hands each item to `visit`. `part` names it in findings; `elements` is how many may still
-/// come.
+/// Reads a part and hands each item to `visit`. `part` names it in findings; `budget` says how much
+/// may still come.
 pub(super) fn read(
     part: &str,
     content: &[u8],
     max_depth: u32,
-    elements: &mut u32,
+    budget: &mut Budget,
     mut visit: impl FnMut(Item<'_>),
 ) -> Walk<()> {
-    let text = decode(part, content)?;
+    let text = decode(part, content, budget)?;
+    // No encoding of XML holds it; what a reader makes of it is its own affair.
+    if text.contains('\0') {
+        return Err(malformed(format!("part {part} is not well-formed XML")));
+    }
     let mut reader = NsReader::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(&text));
     let mut depth = 0u32;
     let broken = || malformed(format!("part {part} is not well-formed XML"));
-    let mut start = |element: Element<'_>, visit: &mut dyn FnMut(Item<'_>)| {
-        *elements = elements.checked_sub(1).ok_or_else(|| bomb("too many XML elements"))?;
-        visit(Item::Start(&element));
+    let mut spend = |elements: u32| {
+        budget.elements = budget.elements.checked_sub(elements).ok_or_else(|| bomb("too many XML elements"))?;
+        Ok(())
+    };
+    let start = |element: &Element<'_>, visit: &mut dyn FnMut(Item<'_>)| {
+        visit(Item::Start(element));
         if element.ambiguous.get() {
             Err(malformed(format!("part {part} has broken or ambiguous attributes")))
         } else {
@@ -75,11 +121,11 @@ pub(super) fn read(
     };
     loop {
         let (namespace, event) = reader.read_resolved_event().map_err(|_| broken())?;
-        let of_word = match namespace {
+        let space = match namespace {
             // A namespace in character references is one that a comparison does not see.
             ResolveResult::Bound(Namespace(name)) if name.contains('&') => return Err(broken()),
-            ResolveResult::Bound(Namespace(name)) => name.contains("wordprocessingml"),
-            ResolveResult::Unbound | ResolveResult::Unknown(_) => true,
+            ResolveResult::Bound(Namespace(name)) => Space::of(name),
+            ResolveResult::Unbound | ResolveResult::Unknown(_) => Space::Word,
         };
         match event {
             Event::Start(tag) => {
@@ -87,19 +133,24 @@ pub(super) fn read(
                 if depth > max_depth {
                     return Err(malformed(format!("part {part} nests deeper than {max_depth} elements")));
                 }
-                start(Element { start: &tag, of_word, ambiguous: Cell::new(false) }, &mut visit)?;
+                let element = Element::new(&tag, space);
+                start(&element, &mut visit)?;
+                spend(1 + element.asked.get())?;
             }
             Event::Empty(tag) => {
-                start(Element { start: &tag, of_word, ambiguous: Cell::new(false) }, &mut visit)?;
-                visit(Item::End(tag.local_name().into_inner(), of_word));
+                let element = Element::new(&tag, space);
+                start(&element, &mut visit)?;
+                spend(1 + element.asked.get())?;
+                visit(Item::End(tag.local_name().into_inner(), space));
             }
             Event::End(end) => {
                 depth = depth.saturating_sub(1);
-                visit(Item::End(end.local_name().into_inner(), of_word));
+                visit(Item::End(end.local_name().into_inner(), space));
             }
             Event::Text(text) => visit(Item::Text(text.xml10_content())),
             Event::CData(data) => visit(Item::Text(data.xml10_content())),
             Event::GeneralRef(reference) => {
+                spend(1)?;
                 let written = format!("&{};", reference.xml10_content());
                 visit(Item::Text(unescape(&written).map_err(|_| broken())?.into_owned().into()));
             }
@@ -114,7 +165,13 @@ pub(super) fn read(
 
 /// The text of a part: UTF-8, UTF-16 (by its first bytes) or, where neither fits, a declared encoding that keeps
 /// ASCII, in which markup cannot hide.
-fn decode<'a>(part: &str, content: &'a [u8]) -> Walk<Cow<'a, str>> {
+fn decode<'a>(part: &str, content: &'a [u8], budget: &mut Budget) -> Walk<Cow<'a, str>> {
+    // What is written anew takes up to three times the room besides.
+    let mut charge = |times: u64| {
+        let left = budget.xml.checked_sub(content.len() as u64 * times);
+        budget.xml = left.ok_or_else(|| bomb(format!("part {part} has more XML than a document")))?;
+        Ok(())
+    };
     let wide = match content {
         [0xFF, 0xFE, ..] | [b'<', 0, ..] => Some(u16::from_le_bytes as fn([u8; 2]) -> u16),
         [0xFE, 0xFF, ..] | [0, b'<', ..] => Some(u16::from_be_bytes as fn([u8; 2]) -> u16),
@@ -122,6 +179,7 @@ fn decode<'a>(part: &str, content: &'a [u8]) -> Walk<Cow<'a, str>> {
     };
     let refused = || malformed(format!("part {part} is in no accepted encoding"));
     if let Some(unit) = wide {
+        charge(4)?;
         let (pairs, rest) = content.as_chunks::<2>();
         if !rest.is_empty() {
             return Err(refused());
@@ -129,26 +187,32 @@ fn decode<'a>(part: &str, content: &'a [u8]) -> Walk<Cow<'a, str>> {
         let text: Result<String, _> = char::decode_utf16(pairs.iter().map(|pair| unit(*pair))).collect();
         return text.map(Cow::Owned).map_err(|_| refused());
     }
-    let declared = declared_encoding(content);
+    let declared = declared_encoding(content).ok_or_else(refused)?;
     match declared.as_deref() {
         None | Some("utf-8" | "utf8" | "us-ascii" | "ascii" | "utf-16") => {
+            charge(1)?;
             std::str::from_utf8(content).map(Cow::Borrowed).map_err(|_| refused())
         }
         Some(name) if name.starts_with("iso-8859-") || name.starts_with("windows-125") => {
+            charge(4)?;
             Ok(Cow::Owned(content.iter().map(|b| char::from(*b)).collect()))
         }
         Some(_) => Err(refused()),
     }
 }
 
-/// The encoding that the XML declaration names, lower-case.
-fn declared_encoding(content: &[u8]) -> Option<String> {
+/// The encoding that the XML declaration names, lower-case; `None` where the declaration has no end, so that
+/// padding cannot push the name out of sight.
+fn declared_encoding(content: &[u8]) -> Option<Option<String>> {
     let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
-    let declaration = content.get(..content.len().min(200))?.strip_prefix(b"<?xml")?;
-    let text = String::from_utf8_lossy(declaration).to_ascii_lowercase();
+    let Some(declaration) = content.strip_prefix(b"<?xml") else { return Some(None) };
+    let text = String::from_utf8_lossy(declaration.get(..declaration.len().min(1024))?).to_ascii_lowercase();
     let (declaration, _) = text.split_once("?>")?;
-    let (_, value) = declaration.split_once("encoding")?;
-    let value = value.trim_start().strip_prefix('=')?.trim_start();
-    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-    value.split(quote).nth(1).map(str::to_owned)
+    let value = || {
+        let (_, value) = declaration.split_once("encoding")?;
+        let value = value.trim_start().strip_prefix('=')?.trim_start();
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        value.split(quote).nth(1).map(str::to_owned)
+    };
+    Some(value())
 }

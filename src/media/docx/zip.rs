@@ -19,10 +19,15 @@ const CENTRAL: &[u8] = b"PK\x01\x02";
 const END: &[u8] = b"PK\x05\x06";
 const END_LENGTH: usize = 22;
 const DESCRIPTOR: &[u8] = b"PK\x07\x08";
-const ENCRYPTED: u16 = 1;
+/// Encryption, strong encryption, and headers hidden by it.
+const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 const HAS_DESCRIPTOR: u16 = 1 << 3;
 /// The flag bits in which both headers must agree; real writers differ in others.
 const COMPARED_FLAGS: u16 = ENCRYPTED | HAS_DESCRIPTOR;
+/// Extra field: sizes and offset in 64 bits.
+const ZIP64: u16 = 0x0001;
+/// Extra field: a second name, in UTF-8, which some readers take instead of the one in the header.
+const UNICODE_PATH: u16 = 0x7075;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
 
@@ -39,19 +44,23 @@ pub(super) struct Entry<'a> {
 /// The XML elements of one document. The largest real ones have some two million; inflated to its limit, a
 /// document could have twenty-five.
 const MAX_ELEMENTS: u32 = 5_000_000;
+/// The bytes of XML of one document. Real ones have less than fifty million.
+const MAX_XML: u64 = 60 << 20;
 
 /// What one document may still make us do, nested packages included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
     /// Bytes to inflate.
     pub bytes: u64,
-    /// XML elements to read.
+    /// XML elements, references and attributes of interest to read.
     pub elements: u32,
+    /// Bytes of XML to read.
+    pub xml: u64,
 }
 
 impl Budget {
     pub fn of(limits: &DocumentLimits) -> Self {
-        Self { bytes: limits.inflated_bytes, elements: MAX_ELEMENTS }
+        Self { bytes: limits.inflated_bytes, elements: MAX_ELEMENTS, xml: MAX_XML }
     }
 }
 
@@ -70,6 +79,9 @@ struct Central<'a> {
     header: Header<'a>,
     offset: usize,
     unix_mode: u32,
+    extra: &'a [u8],
+    /// Everything behind the name: the extra fields and the comment of the entry.
+    more: &'a [u8],
 }
 
 /// Opens an archive. Names that are unsafe and entries that are encrypted are findings; what would let two
@@ -120,7 +132,11 @@ fn end_record(bytes: &[u8]) -> Walk<(usize, &[u8])> {
         std::cmp::Ordering::Less => Err(truncated("the archive comment reaches past the end of the file")),
         std::cmp::Ordering::Equal => Ok((last, comment)),
         std::cmp::Ordering::Greater => {
-            let tail = comment.get(usize::from(comment_length)..).unwrap_or_default();
+            let (comment, tail) = comment.split_at_checked(usize::from(comment_length)).unwrap_or_default();
+            // Transfers as text and by hand add a line end, which no reader minds.
+            if matches!(tail, b"\n" | b"\r\n") {
+                return Ok((last, comment));
+            }
             Err(match foreign_container(tail) {
                 Some(kind) => Broken::new(ReasonCode::Polyglot, format!("{kind} behind the end of the archive")),
                 None => {
@@ -153,26 +169,32 @@ fn central_entry(directory: &[u8], at: usize) -> Option<(Central<'_>, usize)> {
     let extra = record.get(46 + name_length..46 + name_length + extra_length)?;
     let end = 46 + name_length + extra_length + usize::from(u16_le(record, 32)?);
     record.get(..end)?;
-    if second_name(extra).is_some_and(|other| other != name) {
-        return None;
-    }
     let made_on_unix = u16_le(record, 4)? >> 8 == 3;
     let unix_mode = if made_on_unix { u32_le(record, 38)? >> 16 } else { 0 };
     let header = Header::read(record, 8, name)?;
-    Some((Central { header, offset: index(u32_le(record, 42)?), unix_mode }, at + end))
+    // What follows the name: extra fields and the comment of the entry.
+    let more = record.get(46 + name_length..end)?;
+    Some((Central { header, offset: index(u32_le(record, 42)?), unix_mode, extra, more }, end + at))
 }
 
-/// The name in the Unicode path field, which some readers take instead of the one in the header.
-fn second_name(mut extra: &[u8]) -> Option<&[u8]> {
-    loop {
-        let (id, length) = (u16_le(extra, 0)?, usize::from(u16_le(extra, 2)?));
-        let field = extra.get(4..4 + length)?;
-        if id == 0x7075 {
-            // A version byte and a checksum of the other name stand before it.
-            return field.get(5..);
-        }
-        extra = extra.get(4 + length..)?;
+/// Judges what a header carries besides the common fields. `more` is all that follows the name.
+fn judge_extra(name: &[u8], mut extra: &[u8], more: &[u8], central: bool) -> Walk<()> {
+    let shown = String::from_utf8_lossy(name);
+    if let Some(kind) = foreign_container(more) {
+        return Err(Broken::new(ReasonCode::Polyglot, format!("{kind} in the extra fields of archive entry {shown}")));
     }
+    while let (Some(id), Some(length)) = (u16_le(extra, 0), u16_le(extra, 2)) {
+        let Some(field) = extra.get(4..4 + usize::from(length)) else { break };
+        // A version byte and a checksum of the other name stand before the second.
+        if id == UNICODE_PATH && field.get(5..) != Some(name) {
+            return Err(malformed(format!("archive entry {shown} has a second name in its Unicode path field")));
+        }
+        if id == ZIP64 && central {
+            return Err(malformed(format!("archive entry {shown} gives its sizes in ZIP64")));
+        }
+        extra = extra.get(4 + field.len()..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 impl<'a> Header<'a> {
@@ -209,9 +231,14 @@ fn judge_names(central: &[Central<'_>], limits: &DocumentLimits, findings: &mut 
         if entry.header.flags & ENCRYPTED != 0 {
             findings.add(ReasonCode::Encrypted, format!("archive entry {name} is encrypted"));
         }
+        // A part in pieces: some readers put them together, others do not see it.
+        if name.ends_with("].piece") || name.ends_with(".last.piece") {
+            return Err(malformed(format!("archive entry {name} is a piece of a part")));
+        }
         if !seen.insert(super::part_key(&name)) {
             return Err(malformed(format!("two archive entries are called {name}")));
         }
+        judge_extra(raw, entry.extra, entry.more, true)?;
     }
     Ok(())
 }
@@ -229,11 +256,18 @@ fn tile<'a>(bytes: &'a [u8], central: Vec<Central<'a>>, directory: usize) -> Wal
         }
         let (data, end) = local_entry(bytes, at, &header)
             .ok_or_else(|| malformed(format!("archive entry {name} and its local header disagree")))?;
+        let extra = bytes.get(at + 30 + header.name.len()..end).unwrap_or_default();
+        let extra = extra.get(..usize::from(u16_le(bytes, at + 28).unwrap_or_default())).unwrap_or_default();
+        judge_extra(header.name, extra, extra, false)?;
         if end > directory {
             return Err(bomb(format!("archive entry {name} overlaps the central directory")));
         }
         if !matches!(header.method, STORED | DEFLATED) && header.flags & ENCRYPTED == 0 {
             return Err(malformed(format!("archive entry {name} is compressed with method {}", header.method)));
+        }
+        // A reader that makes folders drops what this one would hold.
+        if name.ends_with('/') && header.size > 0 {
+            return Err(malformed(format!("archive entry {name} is a folder with content")));
         }
         at = end;
         entries.push(Entry { name, method: header.method, crc: header.crc, size: header.size, data });
@@ -294,9 +328,14 @@ impl Entry<'_> {
         // One byte more than declared is enough to prove a lie.
         let limit = u64::from(self.size) + 1;
         let mut content = Vec::new();
-        let read = match self.method {
-            DEFLATED => DeflateDecoder::new(self.data).take(limit).read_to_end(&mut content),
-            _ => self.data.take(limit).read_to_end(&mut content),
+        let mut used = self.data.len();
+        let read = if self.method == DEFLATED {
+            let mut inflated = DeflateDecoder::new(self.data).take(limit);
+            let read = inflated.read_to_end(&mut content);
+            used = usize::try_from(inflated.get_ref().total_in()).unwrap_or_default();
+            read
+        } else {
+            self.data.take(limit).read_to_end(&mut content)
         };
         budget.bytes = budget.bytes.saturating_sub(content.len() as u64);
         let mut sum = flate2::Crc::new();
@@ -308,6 +347,9 @@ impl Entry<'_> {
             }
             Ok(_) if content.len() != index(self.size) || sum.sum() != self.crc => {
                 Err(malformed(format!("part {name} has a wrong size or checksum")))
+            }
+            Ok(_) if used != self.data.len() => {
+                Err(malformed(format!("part {name} has bytes behind the end of its deflated content")))
             }
             Ok(_) => Ok(content),
         }

@@ -1,4 +1,4 @@
-//! Rules of DOCX and DOC.
+//! Rules of DOCX.
 
 use super::codes;
 use super::samples::*;
@@ -22,6 +22,8 @@ fn fields_are_read_across_runs_and_not_in_text() {
         codes(&docx("<w:fldSimple w:instr=\"INCLUDETEXT &quot;\\\\\\\\host\\\\a&quot;\"/>")),
         ["external_reference"]
     );
+    let tabbed = "<w:r><w:instrText>DDE</w:instrText><w:tab/><w:instrText>x</w:instrText></w:r>";
+    assert_eq!(codes(&docx(&[&mark("begin"), tabbed, &mark("end")].concat())), ["active_content"]);
     assert!(codes(&docx("<w:r><w:t>DDEAUTO c:\\x</w:t></w:r>")).is_empty());
     assert!(codes(&docx(&[mark("begin"), run("PAGE"), mark("end")].concat())).is_empty());
 }
@@ -30,7 +32,21 @@ fn fields_are_read_across_runs_and_not_in_text() {
 fn foreign_markup_does_not_hide_a_field() {
     let end = "<x:fldChar x:fldCharType=\"end\"/>";
     let hidden = [mark("begin").as_str(), &run("DD"), end, &run("E x"), &mark("end")].concat();
-    assert_eq!(codes(&docx(&hidden)), ["active_content"]);
+    assert_eq!(codes(&docx(&hidden)), ["active_content", "malformed"]);
+    let skipped = [mark("begin").as_str(), "<x:a>", &run("PAGE "), "</x:a>", &run("DDE x"), &mark("end")].concat();
+    assert_eq!(codes(&docx(&skipped)), ["active_content", "malformed"], "Word skips what it is told to ignore");
+    let mc = "http://schemas.openxmlformats.org/markup-compatibility/2006";
+    let either = format!(
+        "<m:AlternateContent xmlns:m=\"{mc}\"><m:Choice>{}</m:Choice><m:Fallback>{}</m:Fallback></m:AlternateContent>",
+        run("PAGE "),
+        run("DDE x")
+    );
+    assert_eq!(codes(&docx(&[mark("begin"), either.clone(), mark("end")].concat())), ["malformed"]);
+    let shape = format!("{}{}{}{either}{}", mark("begin"), run("PAGE"), mark("separate"), mark("end"));
+    assert!(codes(&docx(&shape)).is_empty(), "a result may have alternatives");
+    let own = "<w:txbxContent><w:fldChar w:fldCharType=\"separate\"/></w:txbxContent>";
+    let boxed = [mark("begin").as_str(), own, &run("DDE x"), &mark("end")].concat();
+    assert_eq!(codes(&docx(&boxed)), ["active_content"], "a text box has fields of its own");
     assert_eq!(codes(&docx("<w:fldSimple x:instr=\"PAGE\" w:instr=\"DDE x\"/>")), ["malformed"]);
     for broken in
         ["\"\" w:instr=\"DDE x\"", "w:instr=\"PAGE\" w:instr=\"DDE x\"", "x w:instr=\"DDE x\"", "w:instr=\"&x;DDE x\""]
@@ -58,6 +74,9 @@ fn relationships_tell_what_a_document_fetches_or_carries() {
         ("aFChunk", "x.html", false, Some("embedded_file")),
         ("control", "x.xml", false, Some("active_content")),
         ("vbaProject", "theme.bin", false, Some("macro")),
+        ("webextensiontaskpanes", "panes.xml", false, None),
+        ("webextension", "addin.xml", false, Some("active_content")),
+        ("ui/extensibility", "ui.xml", false, Some("active_content")),
     ] {
         let found = codes(&docx_of(WORD_MAIN, "", &[(kind, target, external)], &[]));
         assert_eq!(found, Vec::from_iter(code), "{kind} {target}");
@@ -74,19 +93,72 @@ fn parts_are_judged_by_name_and_content() {
     assert!(with("word/media/image1.png", b"\x89PNG\r\n\x1A\n").is_empty());
     assert_eq!(with("word/a.xml", b"<!DOCTYPE a [<!ENTITY b SYSTEM 'c'>]><a/>"), ["malformed"]);
     assert_eq!(with("word/a.xml", "<a>".repeat(300).as_bytes()), ["malformed"]);
+    assert_eq!(with("word/a.xml", b"<a>\0</a>"), ["malformed"]);
+    let padded = [&b"<?xml version='1.0'"[..], &[b' '; 2000], b"encoding='UTF-7'?><a/>"].concat();
+    assert_eq!(with("word/a.xml", &padded), ["malformed"]);
+    assert_eq!(with("word/a.txt", b"<a><instrText>DDE x</instrText></a>"), ["active_content"], "read all the same");
+    assert!(with("word/a.txt", b"<a><b></a>").is_empty(), "what is not declared as XML need not be any");
     let wide: Vec<u8> = "<a><instrText>DDE x</instrText></a>".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(with("word/a.xml", &wide), ["active_content"], "UTF-16 is read, not skipped");
     assert_eq!(with("word/a.xml", b"<?xml version='1.0' encoding='UTF-7'?><a/>"), ["malformed"]);
 }
 
 #[test]
+fn parts_that_other_programs_open_are_files() {
+    let with = |name, content: &[u8]| codes(&docx_of(WORD_MAIN, "", &[], &[(name, content)]));
+    for content in [&b"{\\rtf1 x}"[..], b" <HTML><body/></HTML>", b"#!/bin/sh\n", b"\xCA\xFE\xBA\xBE\0\0\0\x34"] {
+        assert_eq!(with("word/media/image1.png", content), ["embedded_file"], "{content:?}");
+    }
+    assert_eq!(with("word/media/a.exe", b"x"), ["embedded_file"]);
+    assert_eq!(with("META-INF/MANIFEST.MF", b"Main-Class: A\n"), ["polyglot"]);
+}
+
+#[test]
+fn parts_that_do_something_by_their_elements() {
+    let with = |content: &str| codes(&docx_of(WORD_MAIN, "", &[], &[("word/a.xml", content.as_bytes())]));
+    let pane = |more: &str| format!("<p:a xmlns:p=\"x\" xmlns:v=\"urn:schemas-microsoft-com:vml\">{more}</p:a>");
+    for (element, expected) in [
+        ("<p:taskpane visibility=\"0\"/>", None),
+        ("<p:taskpane visibility=\"1\"/>", Some("active_content")),
+        ("<p:property name=\"Office.AutoShowTaskpaneWithDocument\" value=\"true\"/>", Some("active_content")),
+        ("<p:customUI onLoad=\"x\"/>", Some("active_content")),
+        ("<p:ocx p:classid=\"x\"/>", Some("active_content")),
+        ("<p:ddeLink ddeService=\"cmd\"/>", Some("active_content")),
+        ("<p:HyperlinkBase>https://example.com</p:HyperlinkBase>", None),
+        ("<p:HyperlinkBase>\\\\host\\x</p:HyperlinkBase>", Some("external_reference")),
+        ("<v:rect href=\"https://example.com\"/>", None),
+        ("<v:rect href=\"javascript:x\"/>", Some("active_content")),
+        ("<v:image src=\"https://example.com\"/>", Some("external_reference")),
+        ("<p:image src=\"https://example.com\"/>", None),
+        ("<connectString val=\"x\"/>", Some("external_reference")),
+    ] {
+        assert_eq!(with(&pane(element)), Vec::from_iter(expected), "{element}");
+    }
+}
+
+#[test]
+fn content_types_do_not_contradict_themselves() {
+    let types = format!(
+        "<Types><Override PartName=\"/word/document.xml\" ContentType=\"{WORD_MAIN}\"/>\
+         <Override PartName=\"/WORD/document.xml\" ContentType=\"application/xml\"/></Types>"
+    );
+    let only: &[(&str, &[u8])] = &[("[Content_Types].xml", types.as_bytes())];
+    assert_eq!(codes(&zip(only)), ["malformed"]);
+}
+
+#[test]
 fn a_picture_in_pdf_is_judged_like_a_pdf() {
     let with = |content: &[u8]| {
-        codes(&docx_of(WORD_MAIN, "", &[("image", "media/a.pdf", false)], &[("word/media/a.pdf", content)]))
+        // A PDF in the first kilobyte would make the archive one.
+        let body = " ".repeat(1024);
+        codes(&docx_of(WORD_MAIN, &body, &[("image", "media/a.pdf", false)], &[("word/media/a.pdf", content)]))
     };
     assert!(with(&pdf("", &[])).is_empty());
     assert_eq!(with(&pdf("/OpenAction << /S /Launch >>", &[])), ["active_content"]);
-    assert_eq!(codes(&docx_of(WORD_MAIN, "", &[], &[("word/media/a.pdf", &pdf("", &[]))])), ["embedded_file"]);
+    assert_eq!(
+        codes(&docx_of(WORD_MAIN, "", &[], &[("word/media/a.pdf", &pdf("", &[]))])),
+        ["embedded_file", "polyglot"]
+    );
 }
 
 #[test]
@@ -108,9 +180,16 @@ fn a_chart_may_carry_its_numbers() {
         ];
         codes(&zip(&entries))
     };
-    assert!(with(&zip(&[("xl/workbook.xml", b"<a/>")])).is_empty());
-    assert_eq!(with(&zip(&[("xl/vbaProject.bin", b"x")])), ["macro"]);
-    assert_eq!(with(&zip(&[("a.zip", &zip(&[("b", b"x")]))])), ["embedded_file"], "nothing nests deeper");
+    let sheet = |more: (&str, &[u8])| {
+        let types = "<Types><Default Extension=\"xml\" ContentType=\"x/spreadsheetml.sheet.main+xml\"/></Types>";
+        let root = "<Relationships><Relationship Type=\"x/officeDocument\" Target=\"a.xml\"/></Relationships>";
+        zip(&[("[Content_Types].xml", types.as_bytes()), ("_rels/.rels", root.as_bytes()), ("a.xml", b"<a/>"), more])
+    };
+    assert!(with(&sheet(("b.xml", b"<a/>"))).is_empty());
+    assert_eq!(with(&sheet(("xl/vbaProject.bin", b"x"))), ["macro"]);
+    assert_eq!(with(&sheet(("a.zip", &zip(&[("b", b"x")])))), ["embedded_file"], "nothing nests deeper");
+    assert_eq!(with(&zip(&[("b", b"x")])), ["embedded_file"], "no workbook");
+    assert_eq!(with(b"something"), ["embedded_file"]);
     assert_eq!(with(&compound(&[("/Workbook", vec![1])])), ["embedded_file"]);
 }
 
@@ -136,6 +215,11 @@ fn an_archive_has_to_tile_its_file() {
     let directory = good.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
     let tail = |bytes: &[u8]| [&good[..], bytes].concat();
     assert_eq!(codes(&tail(b"xx")), ["trailing_data"]);
+    assert_eq!(codes(&tail(b"\0")), ["trailing_data"]);
+    assert!(codes(&tail(b"\r\n")).is_empty());
+    assert_eq!(codes(&docx_of(WORD_MAIN, "", &[], &[("word/a/", b"x")])), ["malformed"], "a folder with content");
+    assert_eq!(codes(&docx_of(WORD_MAIN, "", &[], &[("word/a.xml/[0].piece", b"<a/>")])), ["malformed"]);
+    assert_eq!(codes(&zip(&[("%PDF-1.4", b"x")])), ["polyglot", "type_not_allowed"]);
     assert_eq!(codes(&tail(&good)), ["malformed"], "a second archive behind the first");
     assert_eq!(codes(&good[..directory]), ["truncated"]);
     let patched = |from: &[u8], to: &[u8]| {
@@ -166,64 +250,4 @@ fn bombs_are_refused_before_they_grow() {
     let names: Vec<String> = (0..5000).map(|n| format!("word/{n}")).collect();
     let parts: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
     assert_eq!(codes(&docx_of(WORD_MAIN, "", &[], &parts)), ["archive_bomb"]);
-}
-
-#[test]
-fn doc_names_tell_macros_and_objects() {
-    let with = |path, code: &str| {
-        let mut streams = word(0, "Hello\r", "Normal.dot");
-        streams.push((path, vec![1; 10]));
-        assert_eq!(codes(&compound(&streams)), [code], "{path}");
-    };
-    with("/Macros/VBA/dir", "macro");
-    with("/Elsewhere/vba/dir", "macro");
-    with("/_VBA_PROJECT_CUR/x", "macro");
-    with("/ObjectPool/_1/x", "embedded_file");
-    with("/ObjectPool/_1/\u{1}Ole10Native", "embedded_file");
-    with("/Equation Native", "embedded_file");
-    with("/Workbook", "polyglot");
-    assert_eq!(codes(&compound(&[("/EncryptedPackage", vec![1; 10])])), ["encrypted"]);
-    assert_eq!(codes(&compound(&[("/Workbook", vec![1; 10])])), ["type_not_allowed"]);
-}
-
-#[test]
-fn doc_content_tells_the_rest() {
-    assert!(codes(&doc("\x13 PAGE \x141\x15\r")).is_empty());
-    assert_eq!(codes(&doc("\x13 DDEAUTO c:\\\\x \x14x\x15\r")), ["active_content"]);
-    assert_eq!(codes(&doc("\x13INCLUDEPICTURE \"http://example.com/x\"\x15\r")), ["external_reference"]);
-    assert!(codes(&doc("DDEAUTO is only text\r")).is_empty());
-    assert_eq!(codes(&compound(&word(0x0100, "x", ""))), ["encrypted"]);
-    assert_eq!(codes(&compound(&word(0x0200, "x", ""))), ["malformed"], "the table stream is missing");
-    assert_eq!(codes(&compound(&word(0, "x", "\\\\host\\x.dot"))), ["external_reference"]);
-    assert!(codes(&compound(&word(0, "x", "C:\\x.dot"))).is_empty());
-    let old = vec![("/WordDocument", vec![0xDC, 0xA5, 0x65, 0, 0, 0, 0, 0, 0, 0, 0, 0])];
-    assert_eq!(codes(&compound(&old)), ["type_not_allowed"]);
-}
-
-#[test]
-fn compound_files_have_sound_chains() {
-    let good = doc("Hello\r");
-    assert_eq!(codes(&[&good[..], b"xx"].concat()), ["trailing_data"]);
-    assert_eq!(codes(&[&good[..], &zip(&[("a", b"x")])].concat()), ["polyglot"]);
-    assert_eq!(codes(&good[..512]), ["truncated"]);
-    let patched = |at: usize, value: u32| {
-        let mut bytes = good.clone();
-        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        codes(&bytes)
-    };
-    assert_eq!(patched(30, 31), ["malformed"], "sector shift");
-    assert_eq!(patched(44, u32::MAX), ["malformed"], "count of table sectors");
-    assert_eq!(patched(68, 0), ["malformed"], "the list of table sectors begins in the table");
-    let directory = u32::from_le_bytes(good[48..52].try_into().unwrap());
-    let table = u32::from_le_bytes(good[76..80].try_into().unwrap());
-    let entry = |sector: u32| 512 * (sector as usize + 1);
-    assert_eq!(
-        patched(entry(table) + 4 * directory as usize, directory),
-        ["malformed"],
-        "the directory is its own next sector"
-    );
-    assert_eq!(patched(entry(directory) + 128 + 68, 1), ["malformed"], "an entry is its own sibling");
-    let mut pretended = [&good[..], &zip(&[("a", b"x")])].concat();
-    pretended[entry(table) + 508..entry(table) + 512].copy_from_slice(&0xFFFF_FFFEu32.to_le_bytes());
-    assert_eq!(codes(&pretended), ["polyglot"], "a used sector that nothing leads to hides no tail");
 }

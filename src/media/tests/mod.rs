@@ -1,5 +1,6 @@
 //! Each rule of identification against a file that breaks it, and all walkers against damage.
 
+mod compound;
 mod documents;
 mod images;
 mod pdf;

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod event;
 pub mod fault;
+pub mod feature;
 pub mod media;
 pub mod object;
 pub mod policy;

@@ -1,12 +1,13 @@
 //! What a route accepts: allow list, limits, switches for active content, image rules; and their hash.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::feature::Feature;
 use crate::media::MediaType;
 use crate::object::{ByteSize, Sha256};
-use crate::verdict::{PolicyRef, ReasonCode};
+use crate::verdict::PolicyRef;
 
 /// The rules of one route. Built from the configuration, which checks every range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,25 +54,19 @@ pub enum Switch {
     Allow,
 }
 
-/// The switchable findings and their switch; everything is rejected unless allowed by name.
+/// What documents may carry: everything is rejected unless allowed by name. Malware, encryption and broken structure
+/// have no name here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ActiveContent(BTreeMap<ReasonCode, Switch>);
+pub struct ActiveContent(BTreeSet<Feature>);
 
 impl ActiveContent {
-    /// The codes that a policy may switch off. `malware`, `encrypted` and broken structure are not among them.
-    pub const SWITCHABLE: [ReasonCode; 4] =
-        [ReasonCode::Macro, ReasonCode::ActiveContent, ReasonCode::EmbeddedFile, ReasonCode::ExternalReference];
-
-    /// Sets one switch; codes that are not [switchable](Self::SWITCHABLE) are ignored.
-    pub fn set(&mut self, code: ReasonCode, switch: Switch) {
-        if Self::SWITCHABLE.contains(&code) {
-            self.0.insert(code, switch);
-        }
+    pub fn allow(&mut self, feature: Feature) {
+        self.0.insert(feature);
     }
 
     #[must_use]
-    pub fn allows(&self, code: ReasonCode) -> bool {
-        self.0.get(&code) == Some(&Switch::Allow)
+    pub fn allows(&self, feature: Feature) -> bool {
+        self.0.contains(&feature)
     }
 }
 
@@ -178,14 +173,7 @@ mod tests {
     fn the_hash_follows_the_content() {
         let (a, mut b) = (Policy::guide(), Policy::guide());
         assert_eq!(a.reference(), b.reference());
-        b.active_content.set(ReasonCode::Macro, Switch::Allow);
+        b.active_content.allow(Feature::Macros);
         assert_ne!(a.reference().hash, b.reference().hash);
-    }
-
-    #[test]
-    fn malware_cannot_be_switched_off() {
-        let mut switches = ActiveContent::default();
-        switches.set(ReasonCode::Malware, Switch::Allow);
-        assert!(!switches.allows(ReasonCode::Malware));
     }
 }

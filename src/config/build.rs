@@ -8,6 +8,7 @@ use super::problem::nearest;
 use super::reader::Reader;
 use super::settings::{Amqp, Clamd, Ledger, Limits, Log, Ops, Retry, S3, Scan, Settings, Tls, Yara};
 use super::value::{HttpUrl, Listen, Name, Pixels, Prefix};
+use crate::feature::Feature;
 use crate::object::ByteSize;
 use crate::policy::{ActiveContent, DocumentLimits, ImageRules, Policy, Switch};
 use crate::route::Route;
@@ -124,9 +125,9 @@ fn policy(r: &mut Reader, name: &str) -> Policy {
 /// Only what is allowed is set: a spelt-out "reject" is the policy that says nothing, under the same hash.
 fn active_content(r: &mut Reader, section: &str) -> ActiveContent {
     let mut switches = ActiveContent::default();
-    for code in ActiveContent::SWITCHABLE {
-        if r.get::<Switch>(section, code.as_str()) == Switch::Allow {
-            switches.set(code, Switch::Allow);
+    for feature in Feature::ALL {
+        if r.get::<Switch>(section, feature.as_str()) == Switch::Allow {
+            switches.allow(*feature);
         }
     }
     switches

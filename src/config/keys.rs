@@ -7,6 +7,7 @@ use toml::Value;
 
 use super::kind::Kind;
 use super::settings::{Checksums, Cleanup, Conditional, EngineName, LogFormat, LogLevel, TopologyMode, Unroutable};
+use crate::feature::Feature;
 use crate::object::ByteSize;
 
 /// A table of the configuration file.
@@ -19,7 +20,7 @@ pub struct Section {
 }
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Key {
     pub name: &'static str,
     pub kind: Kind,
@@ -300,12 +301,15 @@ const POLICY: &[Key] = &[
     key("max_size", Kind::Size(ByteSize(1), ByteSize(4 << 30)), Text("10 MiB"), "Largest accepted upload."),
 ];
 
-const ACTIVE_CONTENT: &[Key] = &[
-    key("macro", SWITCH, Text("reject"), "Program code in a document."),
-    key("active_content", SWITCH, Text("reject"), "What acts by itself when a document is opened."),
-    key("embedded_file", SWITCH, Text("reject"), "Files inside a document."),
-    key("external_reference", SWITCH, Text("reject"), "What a document fetches from elsewhere."),
-];
+const ACTIVE_CONTENT: &[Key] = &{
+    let mut keys = [key("", SWITCH, Text("reject"), ""); Feature::ALL.len()];
+    let mut n = 0;
+    while n < keys.len() {
+        keys[n] = key(Feature::ALL[n].as_str(), SWITCH, Text("reject"), Feature::ALL[n].row().1);
+        n += 1;
+    }
+    keys
+};
 
 const IMAGE: &[Key] = &[
     key("max_width", SIDE, Number(2000), "Images are fitted inside, never enlarged."),

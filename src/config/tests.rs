@@ -108,7 +108,7 @@ fn every_kind_of_value_can_come_from_a_variable() {
     let settings = none()
         .env("AIRLOCK__POLICY__DEFAULT__MAX_SIZE", "5 MiB")
         .env("AIRLOCK__POLICY__DEFAULT__TYPES", r#"["png", "image/jpeg", "jpeg"]"#)
-        .env("AIRLOCK__POLICY__DEFAULT__ACTIVE_CONTENT__MACRO", "allow")
+        .env("AIRLOCK__POLICY__DEFAULT__ACTIVE_CONTENT__MACROS", "allow")
         .env("AIRLOCK__POLICY__DEFAULT__IMAGE__MAX_PIXELS", "20 MP")
         .env("AIRLOCK__CLAMD__ADDRESSES", r#"["tcp://a:1", "unix:///run/clamd.ctl"]"#)
         .env("AIRLOCK__S3__PATH_STYLE", "false")
@@ -119,7 +119,7 @@ fn every_kind_of_value_can_come_from_a_variable() {
     let policy = &settings.policies["default"];
     assert_eq!(policy.max_size, ByteSize::mib(5));
     assert_eq!(policy.types, [crate::media::MediaType::Jpeg, crate::media::MediaType::Png]);
-    assert!(policy.active_content.allows(crate::verdict::ReasonCode::Macro));
+    assert!(policy.active_content.allows(crate::feature::Feature::Macros));
     assert_eq!(policy.image.max_pixels, 20_000_000);
     assert_eq!(
         settings.clamd.addresses,
@@ -145,7 +145,7 @@ fn routes_and_policies_come_from_the_file() {
         [policy.photos]
         types = ["jpeg"]
         max_size = 1048576
-        active_content = { macro = "allow" }
+        active_content = { macros = "allow" }
         image.output = "jpeg"
         "#,
     )

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use crate::feature::Feature;
 use crate::policy::Policy;
 use crate::verdict::{self, Reason, ReasonCode, Stage};
 
-/// The most findings kept per code. A document with ten thousand macros is as rejected as one with four, and
+/// The most findings kept of one kind. A document with ten thousand macros is as rejected as one with four, and
 /// must not make us remember ten thousand sentences.
-const KEPT_PER_CODE: usize = 4;
+const KEPT_PER_KIND: usize = 4;
 
 /// A rule of the format that is broken so that the walk cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +44,26 @@ pub(super) fn bomb(detail: impl Into<Cow<'static, str>>) -> Broken {
 /// The findings of one examination, bounded whatever the file holds.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    reasons: Vec<Reason>,
+    found: Vec<(Reason, Option<Feature>)>,
 }
 
 impl Findings {
+    /// Something that no policy can allow.
     pub fn add(&mut self, code: ReasonCode, detail: impl AsRef<str>) {
+        self.keep(code, None, detail.as_ref());
+    }
+
+    /// Something that a policy may allow.
+    pub fn feature(&mut self, feature: Feature, detail: impl AsRef<str>) {
+        self.keep(feature.reason(), Some(feature), detail.as_ref());
+    }
+
+    /// What is allowed must not use up the room of what is not: each kind has its own.
+    fn keep(&mut self, code: ReasonCode, feature: Option<Feature>, detail: &str) {
         let reason = Reason::new(code, Stage::Identify, detail);
-        let known = self.reasons.iter().filter(|r| r.code == code);
-        if known.clone().count() < KEPT_PER_CODE && !known.into_iter().any(|r| *r == reason) {
-            self.reasons.push(reason);
+        let known = self.found.iter().filter(|(r, f)| (r.code, *f) == (code, feature));
+        if known.clone().count() < KEPT_PER_KIND && !known.into_iter().any(|(r, _)| *r == reason) {
+            self.found.push((reason, feature));
         }
     }
 
@@ -65,32 +77,35 @@ impl Findings {
     }
 
     pub fn has(&self, code: ReasonCode) -> bool {
-        self.reasons.iter().any(|r| r.code == code)
+        self.found.iter().any(|(r, _)| r.code == code)
     }
 
     /// The reasons in their order, without those that the policy's switches allow.
-    pub fn finish(mut self, policy: &Policy) -> Vec<Reason> {
-        self.reasons.retain(|r| !policy.active_content.allows(r.code));
-        verdict::ranked(self.reasons)
+    pub fn finish(self, policy: &Policy) -> Vec<Reason> {
+        let allowed = |feature: Option<Feature>| feature.is_some_and(|f| policy.active_content.allows(f));
+        let counts = self.found.into_iter().filter(|(_, feature)| !allowed(*feature));
+        verdict::ranked(counts.map(|(reason, _)| reason).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Switch;
 
     #[test]
     fn findings_are_bounded_and_switchable() {
         let mut findings = Findings::default();
         for n in 0..1000 {
-            findings.add(ReasonCode::Macro, format!("macro {n}"));
+            findings.feature(Feature::OleObjects, format!("object {n}"));
             findings.add(ReasonCode::Malformed, "the same");
         }
-        assert_eq!(findings.reasons.len(), KEPT_PER_CODE + 1);
+        findings.feature(Feature::EmbeddedFiles, "a program");
+        assert_eq!(findings.found.len(), KEPT_PER_KIND + 2);
         let mut policy = Policy::guide();
-        policy.active_content.set(ReasonCode::Macro, Switch::Allow);
-        let codes: Vec<_> = findings.finish(&policy).iter().map(|r| r.code).collect();
-        assert_eq!(codes, [ReasonCode::Malformed]);
+        policy.active_content.allow(Feature::OleObjects);
+        let reasons = findings.finish(&policy);
+        let found: Vec<_> = reasons.iter().map(|r| (r.code, r.detail.as_str())).collect();
+        let kept = [(ReasonCode::EmbeddedFile, "a program"), (ReasonCode::Malformed, "the same")];
+        assert_eq!(found, kept, "of one reason, one kind is allowed and the other is not");
     }
 }

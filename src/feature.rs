@@ -40,13 +40,16 @@ impl Feature {
             Self::PdfRemote => (ExternalReference, "PDF actions and content that open or fetch other files."),
             Self::Macros => (Macro, "Program code in a Word document (VBA, XLM)."),
             Self::OleObjects => (EmbeddedFile, "OLE objects and packages in a Word document, equations among them."),
-            Self::EmbeddedFiles => {
-                (EmbeddedFile, "Other files and whole documents in a Word document: parts that are programs, archives, HTML.")
-            }
+            Self::EmbeddedFiles => (
+                EmbeddedFile,
+                "Other files and whole documents in a Word document: parts that are programs, archives, HTML.",
+            ),
             Self::Activex => (ActiveContent, "ActiveX controls in a Word document."),
             Self::AddIns => (ActiveContent, "Web add-ins and changed menus in a Word document."),
             Self::Dde => (ActiveContent, "DDE fields in a Word document, which start programs."),
-            Self::RemoteTemplate => (ExternalReference, "A template from the network, loaded when Word opens the document."),
+            Self::RemoteTemplate => {
+                (ExternalReference, "A template from the network, loaded when Word opens the document.")
+            }
             Self::RemoteContent => {
                 (ExternalReference, "Pictures, objects and text from elsewhere, loaded when Word opens the document.")
             }

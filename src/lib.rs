@@ -6,6 +6,7 @@ pub mod config;
 pub mod event;
 pub mod fault;
 pub mod feature;
+pub mod limits;
 pub mod media;
 pub mod object;
 pub mod policy;

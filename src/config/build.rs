@@ -9,8 +9,9 @@ use super::reader::Reader;
 use super::settings::{Amqp, Clamd, Ledger, Limits, Log, Ops, Retry, S3, Scan, Settings, Tls, Yara};
 use super::value::{HttpUrl, Listen, Name, Pixels, Prefix};
 use crate::feature::Feature;
+use crate::limits::StructureLimits;
 use crate::object::ByteSize;
-use crate::policy::{ActiveContent, DocumentLimits, ImageRules, Policy, Switch};
+use crate::policy::{ActiveContent, ImageRules, Policy, Switch};
 use crate::route::Route;
 
 pub(super) fn settings(r: &mut Reader) -> Settings {
@@ -147,11 +148,11 @@ fn image(r: &mut Reader, section: &str) -> ImageRules {
     }
 }
 
-fn documents(r: &mut Reader, section: &str) -> DocumentLimits {
+fn documents(r: &mut Reader, section: &str) -> StructureLimits {
     let mut bytes = |name| r.get::<ByteSize>(section, name).0;
     let (part_bytes, inflated_bytes, stream_bytes) =
         (bytes("part_bytes"), bytes("inflated_bytes"), bytes("stream_bytes"));
-    DocumentLimits {
+    StructureLimits {
         entries: r.get(section, "entries"),
         part_bytes,
         inflated_bytes,

@@ -3,14 +3,13 @@
 //! A profile that is broken or belongs to another kind of image is ignored: browsers show such files as
 //! sRGB, and a colour shift harms nobody.
 
+use crate::limits::StructureLimits;
 use std::sync::Arc;
 
 use moxcms::{ColorProfile, DataColorSpace, Layout, ParsingOptions, Transform8BitExecutor, TransformOptions};
 
 use super::raster::{Model, Raster};
 
-/// Largest profile that is read, in bytes; the largest in use (CMYK presses) have some 3 MB.
-pub(super) const MAX_PROFILE: usize = 4 << 20;
 /// Pixels converted per call: the scratch space stays in the cache.
 const BATCH: usize = 4096;
 
@@ -32,8 +31,8 @@ impl Colour {
     /// Reads a profile. `None` for a broken one and for spaces that images here do not have.
     pub fn from_icc(icc: &[u8]) -> Option<Self> {
         let options = ParsingOptions {
-            max_profile_size: MAX_PROFILE,
-            max_allowed_clut_size: MAX_PROFILE,
+            max_profile_size: StructureLimits::PROFILE_BYTES,
+            max_allowed_clut_size: StructureLimits::PROFILE_BYTES,
             ..ParsingOptions::default()
         };
         let profile = ColorProfile::new_from_slice_with_options(icc, options).ok()?;

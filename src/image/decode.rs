@@ -17,15 +17,13 @@ use super::animation;
 use super::census::Census;
 use super::colour::{self, Space};
 use super::raster::{Model, Raster};
+use crate::limits::StructureLimits;
 use crate::media::MediaType;
 use crate::policy::ImageRules;
 use crate::verdict::{ReasonCode, Removed};
 
 /// Bytes a decoder may allocate for itself, beside the pixels it hands over.
 pub(super) const WORKSPACE: usize = 64 << 20;
-/// Scans of a progressive JPEG. Encoders write 10 or so; each one walks over all coefficients, so that a
-/// small file with many empty scans would cost minutes.
-const MAX_SCANS: usize = 64;
 /// Ones in place of a JPEG's end marker: more bits than the decoder reads ahead behind the last block. No code
 /// consists of ones only, so that a block which is not there cannot be decoded from them.
 const NO_CODE: [u8; 32] =
@@ -83,7 +81,7 @@ fn jpeg(bytes: &[u8], census: &Census) -> Result<Raster, ImageError> {
         .set_strict_mode(false)
         .set_max_width(census.width as usize)
         .set_max_height(census.height as usize)
-        .jpeg_set_max_scans(MAX_SCANS);
+        .jpeg_set_max_scans(StructureLimits::SCANS);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(without_end_marker(bytes, census)), lenient);
     decoder.decode_headers().map_err(jpeg_error)?;
     let info = decoder.info().ok_or_else(|| undecodable("no frame header"))?;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::bytes::{CFB_MAGIC, array, index, u16_le, u32_le};
 use super::findings::{Walk, bomb, malformed, truncated};
-use crate::policy::DocumentLimits;
+use crate::limits::StructureLimits;
 
 const FREE: u32 = 0xFFFF_FFFF;
 const END_OF_CHAIN: u32 = 0xFFFF_FFFE;
@@ -65,7 +65,7 @@ impl Owned {
 impl<'a> CompoundFile<'a> {
     /// Opens the file: header, allocation tables and directory. The chains of the streams are checked
     /// separately ([`Self::check_streams`]), so that names in the directory of a broken file still count.
-    pub fn open(bytes: &'a [u8], limits: &DocumentLimits) -> Walk<Self> {
+    pub fn open(bytes: &'a [u8], limits: &StructureLimits) -> Walk<Self> {
         let sector_size = header(bytes)?;
         let sectors = bytes.len().saturating_sub(sector_size).div_ceil(sector_size);
         let mut owned = Owned(vec![false; sectors]);
@@ -150,7 +150,7 @@ impl<'a> CompoundFile<'a> {
         }
     }
 
-    fn read_directory(&mut self, sectors: &[u32], limits: &DocumentLimits) -> Walk<()> {
+    fn read_directory(&mut self, sectors: &[u32], limits: &StructureLimits) -> Walk<()> {
         let large = self.sector_size > 512;
         for sector in sectors {
             for raw in self.sector(*sector).as_chunks::<ENTRY>().0 {

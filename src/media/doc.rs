@@ -4,11 +4,12 @@
 
 use super::bytes::{CFB_MAGIC, container_at, foreign_container, index, rfind, u16_le, u32_le};
 use super::cfb::{CompoundFile, DirectoryEntry, Kind};
-use super::fields::{self, Fields};
+use super::fields::Fields;
 use super::findings::{Findings, Walk, malformed};
 use super::links::{self, Follow};
 use super::pdf;
-use crate::policy::DocumentLimits;
+use crate::feature::Feature;
+use crate::limits::StructureLimits;
 use crate::verdict::ReasonCode;
 
 const WORD_97: u16 = 0xA5EC;
@@ -31,7 +32,7 @@ const FIELD_SEPARATOR: u16 = 0x14;
 const FIELD_END: u16 = 0x15;
 
 /// Walks a compound file. Returns whether it is, or at least tries to be, a Word document.
-pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Findings) -> bool {
+pub(super) fn walk(bytes: &[u8], limits: &StructureLimits, findings: &mut Findings) -> bool {
     let Some(mut file) = findings.note(CompoundFile::open(bytes, limits)) else { return true };
     let sound = file.check_streams();
     findings.note(sound);
@@ -94,22 +95,22 @@ fn judge_names(file: &CompoundFile<'_>, findings: &mut Findings) {
         let storage = entry.kind == Kind::Storage;
         let inner = entry.parent != Some(0);
         if storage && (is("Macros") || is("VBA") || is("_VBA_PROJECT_CUR")) || is("_VBA_PROJECT") || is("PROJECTwm") {
-            findings.add(ReasonCode::Macro, format!("VBA macros: the document holds {name}"));
+            findings.feature(Feature::Macros, format!("VBA macros: the document holds {name}"));
         }
         let of_object = is("\u{1}Ole10Native") || is("Equation Native") || is("Package") || is("\u{3}ObjInfo");
         let of_document = is("WordDocument") || is("Workbook") || is("Book") || is("PowerPoint Document");
         if of_object || of_document && inner && !storage {
-            findings.add(ReasonCode::EmbeddedFile, format!("embedded object: stream {name}"));
+            findings.feature(Feature::OleObjects, format!("embedded object: stream {name}"));
         }
         if let Some(kind) = carried(file, entry).filter(|_| !is("WordDocument") && !is("0Table") && !is("1Table")) {
-            findings.add(ReasonCode::EmbeddedFile, format!("stream {name} is {kind}"));
+            findings.feature(Feature::EmbeddedFiles, format!("stream {name} is {kind}"));
         }
         if is("\u{3}OCXNAME") || is("\u{3}OCXDATA") {
-            findings.add(ReasonCode::ActiveContent, "ActiveX control");
+            findings.feature(Feature::Activex, "ActiveX control");
         }
         let parent = entry.parent.and_then(|parent| file.entries.get(parent)).and_then(Option::as_ref);
         if storage && parent.is_some_and(|parent| parent.name.eq_ignore_ascii_case("ObjectPool")) {
-            findings.add(ReasonCode::EmbeddedFile, format!("embedded object {name} in ObjectPool"));
+            findings.feature(Feature::OleObjects, format!("embedded object {name} in ObjectPool"));
         }
     }
 }
@@ -181,8 +182,8 @@ fn judge_template(strings: Walk<&[u8]>, findings: &mut Findings) {
     match path {
         None => findings.add(ReasonCode::Malformed, "the path of the document template is unreadable"),
         Some((path, _)) => {
-            if let Some((code, what)) = links::judge(&path, Follow::OnOpen) {
-                findings.add(code, format!("document template: {what}"));
+            if let Some((feature, what)) = links::judge(&path, Follow::OnOpen(Feature::RemoteTemplate)) {
+                findings.feature(feature, format!("document template: {what}"));
             }
         }
     }
@@ -252,7 +253,7 @@ impl FieldText {
             let is_space = |unit: u16| unit == 0x20 || (0x09..=0x0D).contains(&unit);
             // Padding would push the code out of what is kept of any text.
             let padding = is_space(unit) && self.text.last().is_some_and(|last| is_space(*last));
-            if self.fields.is_open() && !padding && self.text.len() < fields::MAX_CODE {
+            if self.fields.is_open() && !padding && self.text.len() < StructureLimits::FIELD_CODE {
                 self.text.push(unit);
             }
             return;

@@ -5,12 +5,8 @@
 
 use super::findings::Findings;
 use super::links::{self, Follow};
-use crate::verdict::ReasonCode;
-
-/// The most characters of one code that are kept. What a field does stands at its beginning.
-pub(super) const MAX_CODE: usize = 4096;
-/// Fields inside fields; Word itself allows 20.
-const MAX_NESTED: usize = 64;
+use crate::feature::Feature;
+use crate::limits::StructureLimits;
 
 /// Follows the begin, separator and end marks of fields through the text of a part or a stream.
 #[derive(Default)]
@@ -37,7 +33,7 @@ impl Fields {
             // What an inner field yields may come from anywhere: a bookmark, a property, a question.
             outer.named_by_field |= "DD".starts_with(&outer.code.to_ascii_uppercase());
         }
-        if self.open.len() < MAX_NESTED {
+        if self.open.len() < StructureLimits::NESTED_FIELDS {
             self.open.push(Field::default());
         } else {
             self.too_deep += 1;
@@ -95,7 +91,7 @@ impl Fields {
 impl Field {
     fn judge(&self, place: &str, findings: &mut Findings) {
         if self.named_by_field {
-            findings.add(ReasonCode::ActiveContent, format!("field whose name another field builds, in {place}"));
+            findings.feature(Feature::Dde, format!("field whose name another field builds, in {place}"));
         }
         judge(&self.code, place, findings);
         if self.computed != self.code {
@@ -110,32 +106,32 @@ impl Field {
 /// Appends up to the limit; leading space is dropped, so that it cannot push the code out of sight.
 fn append(code: &mut String, text: &str) {
     let text = if code.is_empty() { text.trim_start() } else { text };
-    let room = MAX_CODE.saturating_sub(code.len());
+    let room = StructureLimits::FIELD_CODE.saturating_sub(code.len());
     code.extend(text.chars().take(room));
 }
 
 /// Judges one complete field code.
 pub(super) fn judge(code: &str, place: &str, findings: &mut Findings) {
     let code = code.trim_start();
-    let mut words = Words(code.get(..code.floor_char_boundary(MAX_CODE)).unwrap_or(code));
+    let mut words = Words(code.get(..code.floor_char_boundary(StructureLimits::FIELD_CODE)).unwrap_or(code));
     let Some(name) = words.next() else { return };
     let name: String = name.chars().filter(|c| !crate::text::is_unsafe(*c)).collect();
     let name = name.to_ascii_uppercase();
     match name.as_str() {
         "DDE" | "DDEAUTO" => {
-            findings.add(ReasonCode::ActiveContent, format!("{name} field starts a program, in {place}"));
+            findings.feature(Feature::Dde, format!("{name} field starts a program, in {place}"));
         }
         "INCLUDEPICTURE" | "INCLUDETEXT" | "INCLUDE" | "LINK" | "IMPORT" | "RD" | "DATABASE" => {
             // Each of them may have its source in any place, behind switches or a class name.
-            let remote = words.find_map(|word| links::judge(&word, Follow::OnOpen));
+            let remote = words.find_map(|word| links::judge(&word, Follow::OnOpen(Feature::RemoteContent)));
             if let Some((_, what)) = remote {
-                findings.add(ReasonCode::ExternalReference, format!("{name} field in {place}: {what}"));
+                findings.feature(Feature::RemoteContent, format!("{name} field in {place}: {what}"));
             }
         }
         "HYPERLINK" => {
             let target = words.find(|word| !word.starts_with('\\') || word.starts_with("\\\\"));
-            if let Some((code, what)) = target.and_then(|word| links::judge(&word, Follow::OnClick)) {
-                findings.add(code, format!("{what}, in {place}"));
+            if let Some((feature, what)) = target.and_then(|word| links::judge(&word, Follow::OnClick)) {
+                findings.feature(feature, format!("{what}, in {place}"));
             }
         }
         _ => {}
@@ -190,6 +186,7 @@ impl Iterator for Words<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::ReasonCode;
 
     fn codes(run: impl FnOnce(&mut Fields, &mut Findings)) -> Vec<ReasonCode> {
         let (mut fields, mut findings) = (Fields::default(), Findings::default());

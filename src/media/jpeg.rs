@@ -3,6 +3,7 @@
 use super::bytes::{array, u16_be};
 use super::findings::{Broken, Walk, bomb, malformed, truncated};
 use super::image_facts::Canvas;
+use crate::limits::StructureLimits;
 use crate::verdict::ReasonCode;
 
 pub(super) const MAGIC: &[u8] = &[0xFF, 0xD8, 0xFF];
@@ -14,8 +15,6 @@ const SOS: u8 = 0xDA;
 /// Bytes between two segments that belong to neither. Writers that forget to count the length field, or pad what
 /// they cut out, leave a few; every decoder skips them, and none is in the output.
 const MAX_STRAY: usize = 64;
-/// Scans of one picture. Encoders write ten or so, and each costs a decoder a walk over all coefficients.
-const MAX_SCANS: usize = 64;
 
 /// Walks from the first marker to the first EOI. Gives the frame's size as soon as it is known through
 /// `canvas`, so that a flood is named even when the file breaks later; returns where the image ends.
@@ -32,8 +31,8 @@ pub(super) fn walk(bytes: &[u8], canvas: &mut Option<Canvas>) -> Walk<usize> {
             SOS => {
                 let data = segment_end(bytes, body)?;
                 scans += 1;
-                if scans > MAX_SCANS {
-                    return Err(bomb(format!("more than {MAX_SCANS} scans of the picture")));
+                if scans > StructureLimits::SCANS {
+                    return Err(bomb(format!("more than {} scans of the picture", StructureLimits::SCANS)));
                 }
                 scan_end(bytes, data).ok_or_else(|| truncated("the picture data has no end marker"))?
             }

@@ -1,7 +1,7 @@
 //! Where a link in a document leads, judged by its scheme.
 
 use super::bytes::percent_decoded;
-use crate::verdict::ReasonCode;
+use crate::feature::Feature;
 
 /// The most bytes of a link that are looked at; a scheme stands at its beginning.
 const LOOKED_AT: usize = 1024;
@@ -11,8 +11,8 @@ const LOOKED_AT: usize = 1024;
 pub(super) enum Follow {
     /// A person clicks: web and mail addresses are what links are for.
     OnClick,
-    /// By itself when the document opens: only a path on the reader's own disk is harmless.
-    OnOpen,
+    /// By itself when the document opens, as what: only a path on the reader's own disk is harmless.
+    OnOpen(Feature),
 }
 
 /// What a link is, as far as harm goes.
@@ -28,14 +28,18 @@ enum Target {
 }
 
 /// The finding that a link deserves, if any, in one sentence.
-pub(super) fn judge(link: &str, follow: Follow) -> Option<(ReasonCode, String)> {
-    describe(link, follow).map(|(code, what, link)| (code, format!("{what}: {link}")))
+pub(super) fn judge(link: &str, follow: Follow) -> Option<(Feature, String)> {
+    describe(link, follow).map(|(feature, what, link)| (feature, format!("{what}: {link}")))
 }
 
 /// The finding that a link deserves, if any, and the link as its readers see it.
-pub(super) fn describe(link: &str, follow: Follow) -> Option<(ReasonCode, &'static str, String)> {
+pub(super) fn describe(link: &str, follow: Follow) -> Option<(Feature, &'static str, String)> {
     let mut link = normalized(link);
-    if follow == Follow::OnOpen {
+    let feature = match follow {
+        Follow::OnClick => Feature::FileLinks,
+        Follow::OnOpen(feature) => feature,
+    };
+    if follow != Follow::OnClick {
         // `%5C%5Chost%5Cshare` is a path on another machine once it is opened as a file.
         let file = decoded(&link);
         if matches!(target(&file), Target::RemoteFile | Target::Web | Target::Script) {
@@ -43,16 +47,18 @@ pub(super) fn describe(link: &str, follow: Follow) -> Option<(ReasonCode, &'stat
         }
     }
     let what = match (target(&link), follow) {
-        (Target::Script, _) => return Some((ReasonCode::ActiveContent, "link that runs code", link)),
-        (Target::Relative, _) | (Target::Web, Follow::OnClick) | (Target::LocalFile, Follow::OnOpen) => return None,
+        (Target::Script, _) => return Some((Feature::ScriptLinks, "link that runs code", link)),
+        (Target::Relative, _) | (Target::Web, Follow::OnClick) | (Target::LocalFile, Follow::OnOpen(_)) => return None,
         (Target::LocalFile, Follow::OnClick) => "link to a file of the reader's machine",
         (Target::RemoteFile, _) => "link to a file on another machine",
-        (Target::Web, Follow::OnOpen) => "fetches from elsewhere when opened",
+        (Target::Web, Follow::OnOpen(_)) => "fetches from elsewhere when opened",
         // A path of the old Mac: `Macintosh HD:Users:me:Normal`.
-        (Target::Other, Follow::OnOpen) if link.matches(':').count() > 1 && !link.contains(['/', '\\']) => return None,
+        (Target::Other, Follow::OnOpen(_)) if link.matches(':').count() > 1 && !link.contains(['/', '\\']) => {
+            return None;
+        }
         (Target::Other, _) => "link with an unusual scheme",
     };
-    Some((ReasonCode::ExternalReference, what, link))
+    Some((feature, what, link))
 }
 
 /// Whether a link leaves the document: it names a scheme, a drive or another machine.
@@ -127,9 +133,10 @@ mod tests {
 
     #[test]
     fn links_by_scheme() {
-        use Follow::{OnClick, OnOpen};
+        use crate::verdict::ReasonCode;
         let active = Some(ReasonCode::ActiveContent);
         let external = Some(ReasonCode::ExternalReference);
+        let reason = |link, follow| judge(link, follow).map(|(feature, _)| feature.reason());
         for (link, click, open) in [
             ("https://example.com/a", None, external),
             ("mailto:a@example.com", None, external),
@@ -157,8 +164,8 @@ mod tests {
             ("view-source:file:///a", external, external),
             ("a b/c:d", None, None),
         ] {
-            assert_eq!(judge(link, OnClick).map(|(code, _)| code), click, "{link} on click");
-            assert_eq!(judge(link, OnOpen).map(|(code, _)| code), open, "{link} on open");
+            assert_eq!(reason(link, Follow::OnClick), click, "{link} on click");
+            assert_eq!(reason(link, Follow::OnOpen(Feature::RemoteContent)), open, "{link} on open");
         }
     }
 }

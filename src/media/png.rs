@@ -6,11 +6,10 @@
 use super::bytes::{array, index, u32_be};
 use super::findings::{Walk, bomb, malformed, truncated};
 use super::image_facts::Canvas;
+use crate::limits::StructureLimits;
 
 pub(super) const MAGIC: &[u8] = b"\x89PNG\r\n\x1A\n";
 
-/// Chunks besides picture data. Honest files have dozens; tens of thousands are work for nothing.
-const MAX_CHUNKS: usize = 4096;
 const MAX_CHUNK_LENGTH: u32 = 0x7FFF_FFFF;
 
 struct Chunk<'a> {
@@ -55,8 +54,8 @@ pub(super) fn walk(bytes: &[u8], canvas: &mut Option<Canvas>) -> Walk<usize> {
         at = next.end;
         if !matches!(&next.kind, b"IDAT" | b"fdAT") {
             others += 1;
-            if others > MAX_CHUNKS {
-                return Err(bomb(format!("more than {MAX_CHUNKS} chunks besides picture data")));
+            if others > StructureLimits::CHUNKS {
+                return Err(bomb(format!("more than {} chunks besides picture data", StructureLimits::CHUNKS)));
             }
         }
         if &next.kind == b"IEND" {

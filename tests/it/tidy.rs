@@ -11,7 +11,23 @@ const MAX_LINES: usize = 500;
 
 /// The layers, inner ones first. A module may use its own layer and those before it.
 const LAYERS: [(&str, &[&str]); 9] = [
-    ("domain", &["text", "clock", "object", "media", "policy", "route", "verdict", "fault", "feature", "event", "settlement"]),
+    (
+        "domain",
+        &[
+            "text",
+            "clock",
+            "object",
+            "media",
+            "policy",
+            "route",
+            "verdict",
+            "fault",
+            "feature",
+            "limits",
+            "event",
+            "settlement",
+        ],
+    ),
     ("configuration", &["config"]),
     ("image", &["image"]),
     ("evidence", &["snapshot", "scanner", "stage"]),

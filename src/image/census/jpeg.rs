@@ -1,7 +1,7 @@
 //! The walk over a JPEG: segments by their lengths, entropy-coded data by its markers, to the first EOI.
 
 use super::{Broken, Census, Cursor, exif};
-use crate::image::colour::MAX_PROFILE;
+use crate::limits::StructureLimits;
 use crate::verdict::Removed;
 
 const SOI: u8 = 0xD8;
@@ -155,7 +155,7 @@ fn assemble(mut parts: Vec<&[u8]>) -> Option<Vec<u8>> {
         if usize::from(*number) != index + 1 || usize::from(*total) != count {
             return None;
         }
-        if profile.len() + data.len() > MAX_PROFILE {
+        if profile.len() + data.len() > StructureLimits::PROFILE_BYTES {
             return None;
         }
         profile.extend_from_slice(data);

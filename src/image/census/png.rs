@@ -5,7 +5,7 @@ use std::io::Read;
 use flate2::read::ZlibDecoder;
 
 use super::{Broken, Census, Cursor};
-use crate::image::colour::MAX_PROFILE;
+use crate::limits::StructureLimits;
 use crate::verdict::Removed;
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
@@ -87,7 +87,7 @@ fn inflated_profile(content: &[u8]) -> Option<Vec<u8>> {
     let name = content.iter().position(|&byte| byte == 0)?;
     let deflated = content.get(name + 2..)?;
     let mut profile = Vec::new();
-    let limit = MAX_PROFILE as u64 + 1;
+    let limit = StructureLimits::PROFILE_BYTES as u64 + 1;
     ZlibDecoder::new(deflated).take(limit).read_to_end(&mut profile).ok()?;
-    (profile.len() <= MAX_PROFILE).then_some(profile)
+    (profile.len() <= StructureLimits::PROFILE_BYTES).then_some(profile)
 }

@@ -10,13 +10,13 @@ mod zip;
 use super::bytes::{find, percent_decoded};
 use super::findings::Findings;
 use super::pdf;
-use crate::policy::DocumentLimits;
+use crate::limits::StructureLimits;
 use crate::verdict::ReasonCode;
 
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Walks an archive. Returns whether it is, or at least tries to be, a Word document.
-pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, findings: &mut Findings) -> bool {
+pub(super) fn walk(bytes: &[u8], limits: &StructureLimits, findings: &mut Findings) -> bool {
     // Readers of PDF take a header anywhere in the first kilobyte, and rebuild the rest.
     if pdf::header_offset(bytes).is_some() {
         findings.add(ReasonCode::Polyglot, "a PDF begins inside of the archive");

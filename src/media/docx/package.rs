@@ -6,15 +6,12 @@ use super::part_key;
 use super::parts;
 use super::xml::{self, Item};
 use super::zip::{Budget, Entry};
+use crate::feature::Feature;
+use crate::limits::StructureLimits;
 use crate::media::findings::{Findings, Walk, bomb, malformed};
-use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
 
 const WORD_MAIN: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml";
-/// The most content types, and the most relationships. Each costs us memory that its XML, deflated, does not.
-const MAX_STATEMENTS: usize = 50_000;
-/// The most bytes of XML that make them: names are remembered.
-const MAX_STATEMENT_BYTES: usize = 16 << 20;
 const TYPES: &str = "[content_types].xml";
 
 /// One relationship: the part that has it (empty for the package), what it means, where it leads.
@@ -38,7 +35,7 @@ pub(super) struct Package {
 /// Walks a package and all its parts. Returns whether it is a Word document.
 pub(super) fn walk(
     entries: &[Entry<'_>],
-    limits: &DocumentLimits,
+    limits: &StructureLimits,
     budget: &mut Budget,
     findings: &mut Findings,
 ) -> bool {
@@ -55,11 +52,11 @@ pub(super) fn walk(
     match package.main_type(entries) {
         Ok(main) if main == WORD_MAIN => {}
         Ok(main) if main.starts_with("application/vnd.ms-word.") && main.contains("macroenabled") => {
-            findings.add(ReasonCode::Macro, "the main part is a macro-enabled document");
+            findings.feature(Feature::Macros, "the main part is a macro-enabled document");
         }
         Ok(main) => {
             if main.contains("macroenabled") {
-                findings.add(ReasonCode::Macro, "the main part is macro-enabled");
+                findings.feature(Feature::Macros, "the main part is macro-enabled");
             }
             findings.add(ReasonCode::TypeNotAllowed, format!("{}, not a Word document", kind_of(&main)));
             return false;
@@ -91,14 +88,14 @@ fn kind_of(main: &str) -> &'static str {
 
 impl Package {
     /// Reads content types and every relationship part.
-    pub fn read(entries: &[Entry<'_>], limits: &DocumentLimits, budget: &mut Budget) -> Walk<Self> {
+    pub fn read(entries: &[Entry<'_>], limits: &StructureLimits, budget: &mut Budget) -> Walk<Self> {
         let mut package = Self {
             overrides: HashMap::new(),
             defaults: HashMap::new(),
             contradiction: None,
             relationships: Vec::new(),
         };
-        let mut room = MAX_STATEMENT_BYTES;
+        let mut room = StructureLimits::STATEMENT_BYTES;
         let mut statements = |entry: &Entry<'_>, budget: &mut Budget| {
             let content = entry.content(limits, budget)?;
             room = room.checked_sub(content.len()).ok_or_else(|| bomb("too long content types or relationships"))?;
@@ -121,7 +118,7 @@ impl Package {
                 let found = &mut package.relationships;
                 xml::read(&entry.name, &content, limits.xml_depth, budget, |item| {
                     // One more than allowed is remembered, so that the count below sees it.
-                    if found.len() <= MAX_STATEMENTS {
+                    if found.len() <= StructureLimits::STATEMENTS {
                         found.extend(relationship(&owner, &item));
                     }
                 })?;
@@ -133,7 +130,7 @@ impl Package {
 
     fn content_type(&mut self, item: &Item<'_>) {
         let Item::Start(element) = item else { return };
-        let full = self.overrides.len() + self.defaults.len() > MAX_STATEMENTS;
+        let full = self.overrides.len() + self.defaults.len() > StructureLimits::STATEMENTS;
         if full || !matches!(element.name(), "Override" | "Default") {
             return;
         }
@@ -228,7 +225,11 @@ impl Relationship {
 }
 
 fn bounded(statements: usize) -> Walk<()> {
-    if statements <= MAX_STATEMENTS { Ok(()) } else { Err(bomb("too many content types or relationships")) }
+    if statements <= StructureLimits::STATEMENTS {
+        Ok(())
+    } else {
+        Err(bomb("too many content types or relationships"))
+    }
 }
 
 /// The part whose relationships stand in the part `key`, if it is a relationship part.

@@ -5,11 +5,12 @@ use super::part_key;
 use super::story::StoryReader;
 use super::xml;
 use super::zip::{self, Budget, Entry};
+use crate::feature::Feature;
+use crate::limits::StructureLimits;
 use crate::media::bytes::{CFB_MAGIC, container_at, find};
 use crate::media::findings::{Findings, Walk};
 use crate::media::links::{self, Follow};
 use crate::media::pdf;
-use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
 
 /// Extensions that a system runs. No part of a document has one.
@@ -21,7 +22,7 @@ const PROGRAMS: &[&str] = &[
 /// Judges the parts of one package.
 pub(super) struct Judge<'a> {
     pub package: &'a Package,
-    pub limits: &'a DocumentLimits,
+    pub limits: &'a StructureLimits,
     /// The chart data that this package is, if it lies inside another. Nothing nests deeper.
     pub nested: Option<&'a str>,
 }
@@ -46,7 +47,7 @@ impl Judge<'_> {
                     if content.starts_with(super::MAGIC) {
                         return self.chart_package(&entry.name, &content, budget, findings);
                     }
-                    findings.add(ReasonCode::EmbeddedFile, format!("part {key} is data of a chart and no workbook"));
+                    findings.feature(Feature::EmbeddedFiles, format!("part {key} is data of a chart and no workbook"));
                 }
                 // Word on a Mac pastes pictures as PDF. They have to be as harmless as a PDF on its own.
                 if pictures.contains(&key) && pdf::header_offset(&content) == Some(0) {
@@ -71,7 +72,7 @@ impl Judge<'_> {
         let entries = zip::open(content, self.limits, findings)?;
         let package = Package::read(&entries, self.limits, budget)?;
         if !package.is_workbook(&entries) {
-            findings.add(ReasonCode::EmbeddedFile, format!("part {name} is an archive and no workbook of a chart"));
+            findings.feature(Feature::EmbeddedFiles, format!("part {name} is an archive and no workbook of a chart"));
         }
         Judge { package: &package, limits: self.limits, nested: Some(name) }.run(&entries, budget, findings);
         Ok(())
@@ -87,31 +88,31 @@ impl Judge<'_> {
         if *external {
             let found = match kind.as_str() {
                 "hyperlink" => links::judge(target, Follow::OnClick),
-                "attachedtemplate" => links::judge(target, Follow::OnOpen),
-                _ => Some((ReasonCode::ExternalReference, format!("linked {kind} {target}"))),
+                "attachedtemplate" => links::judge(target, Follow::OnOpen(Feature::RemoteTemplate)),
+                _ => Some((Feature::RemoteContent, format!("linked {kind} {target}"))),
             };
-            if let Some((code, what)) = found {
-                findings.add(code, format!("{place}: {what}"));
+            if let Some((feature, what)) = found {
+                findings.feature(feature, format!("{place}: {what}"));
             }
             return;
         }
         match kind.as_str() {
             "vbaproject" | "wordvbadata" => {
-                findings.add(ReasonCode::Macro, format!("{place} refers to macros in {target}"));
+                findings.feature(Feature::Macros, format!("{place} refers to macros in {target}"));
             }
             "control" | "activexcontrolbinary" => {
-                findings.add(ReasonCode::ActiveContent, format!("{place} has an ActiveX control in {target}"));
+                findings.feature(Feature::Activex, format!("{place} has an ActiveX control in {target}"));
             }
             // Closed panes are judged by their own part; an add-in anywhere else is shown with the text.
             "webextension" if !self.package.type_of(owner).contains("taskpanes") => {
-                findings.add(ReasonCode::ActiveContent, format!("{place} shows a web add-in"));
+                findings.feature(Feature::AddIns, format!("{place} shows a web add-in"));
             }
             "extensibility" | "usercustomization" => {
-                findings.add(ReasonCode::ActiveContent, format!("{place} changes the reader's menus by {target}"));
+                findings.feature(Feature::AddIns, format!("{place} changes the reader's menus by {target}"));
             }
-            "afchunk" => findings.add(ReasonCode::EmbeddedFile, format!("{place} takes in the document {target}")),
+            "afchunk" => findings.feature(Feature::EmbeddedFiles, format!("{place} takes in the document {target}")),
             _ if relationship.carries_file() && !self.package.type_of(owner).contains("chart") => {
-                findings.add(ReasonCode::EmbeddedFile, format!("{place} embeds {target}"));
+                findings.feature(Feature::OleObjects, format!("{place} embeds {target}"));
             }
             _ => {}
         }
@@ -128,23 +129,23 @@ impl Judge<'_> {
             || file == "vbaproject.bin"
             || file == "vbadata.xml"
         {
-            findings.add(ReasonCode::Macro, format!("{place} holds macros"));
+            findings.feature(Feature::Macros, format!("{place} holds macros"));
         }
         if media.contains("macroenabled") || media.contains("macrosheet") {
-            findings.add(ReasonCode::Macro, format!("{place} is of a macro-enabled type"));
+            findings.feature(Feature::Macros, format!("{place} is of a macro-enabled type"));
         }
         if media.contains("activex") || key.contains("/activex/") {
-            findings.add(ReasonCode::ActiveContent, format!("{place} is an ActiveX control"));
+            findings.feature(Feature::Activex, format!("{place} is an ActiveX control"));
         }
         if file.rsplit_once('.').is_some_and(|(_, extension)| PROGRAMS.contains(&extension)) {
-            findings.add(ReasonCode::EmbeddedFile, format!("{place} has the name of a program"));
+            findings.feature(Feature::EmbeddedFiles, format!("{place} has the name of a program"));
         }
         // With these, a Java machine or a phone runs the archive, and an office suite may see another document.
         if matches!(key, "meta-inf/manifest.mf" | "androidmanifest.xml" | "meta-inf/manifest.xml") {
             findings.add(ReasonCode::Polyglot, format!("{place} makes the archive one of another kind"));
         }
         if media.contains("oleobject") {
-            findings.add(ReasonCode::EmbeddedFile, format!("{place} is an OLE object"));
+            findings.feature(Feature::OleObjects, format!("{place} is an OLE object"));
         }
     }
 
@@ -154,13 +155,13 @@ impl Judge<'_> {
         if content.starts_with(CFB_MAGIC) {
             // Stream names are UTF-16 in a compound file; both are there in every VBA project.
             let vba = find(content, b"_\0V\0B\0A\0_\0P\0R\0O\0J\0E\0C\0T\0", 0).is_some();
-            let (code, what) =
-                if vba { (ReasonCode::Macro, "a macro project") } else { (ReasonCode::EmbeddedFile, "an OLE object") };
-            findings.add(code, format!("{place} is {what} by content"));
+            let (feature, what) =
+                if vba { (Feature::Macros, "a macro project") } else { (Feature::OleObjects, "an OLE object") };
+            findings.feature(feature, format!("{place} is {what} by content"));
         } else if let Some(kind) = container_at(content).or_else(|| document_at(content)) {
-            findings.add(ReasonCode::EmbeddedFile, format!("{place} is {kind}"));
+            findings.feature(Feature::EmbeddedFiles, format!("{place} is {kind}"));
         } else if content.starts_with(b"MZ") && !media.contains("obfuscatedfont") {
-            findings.add(ReasonCode::EmbeddedFile, format!("{place} begins like a program"));
+            findings.feature(Feature::EmbeddedFiles, format!("{place} begins like a program"));
         }
         let declared = !media.starts_with("image/") && (media.ends_with("xml") || key.ends_with(".xml"));
         if !declared && !looks_like_xml(content) {

@@ -1,6 +1,7 @@
 //! The XML of one part, read for what it makes a reader do: fields, linked pictures, add-ins, controls.
 
 use super::xml::{Element, Item, Space};
+use crate::feature::Feature;
 use crate::media::fields::{self, Fields};
 use crate::media::findings::Findings;
 use crate::media::links::{self, Follow};
@@ -48,7 +49,7 @@ impl<'a> StoryReader<'a> {
             Space::Vml => self.vml(name, element),
             // Word reads one of several contents; a code of which each holds a piece is not the one seen here.
             Space::Choice if matches!(name, "Choice" | "Fallback") && self.in_field_code() => {
-                self.add(ReasonCode::Malformed, "a field whose code has alternatives");
+                self.malformed("a field whose code has alternatives");
             }
             Space::Choice | Space::Math => {}
             Space::Other => self.other(name, element),
@@ -63,7 +64,7 @@ impl<'a> StoryReader<'a> {
         let Some(story) = self.stories.last_mut() else { return };
         match name {
             "instrText" | "delInstrText" | "fldChar" if story.foreign > 0 => {
-                self.add(ReasonCode::Malformed, "a field inside foreign markup");
+                self.malformed("a field inside foreign markup");
             }
             "txbxContent" => self.stories.push(Story::default()),
             "instrText" | "delInstrText" => story.in_code += 1,
@@ -78,7 +79,7 @@ impl<'a> StoryReader<'a> {
             },
             "fldSimple" => fields::judge(&element.get("instr").unwrap_or_default(), self.place, self.findings),
             "connectString" | "udl" if element.get("val").is_some_and(|val| !val.is_empty()) => {
-                self.add(ReasonCode::ExternalReference, "mail merge opens a database");
+                self.feature(Feature::RemoteContent, "mail merge opens a database");
             }
             // A prefix may be missing.
             "imagedata" | "fill" | "stroke" => self.vml(name, element),
@@ -89,11 +90,14 @@ impl<'a> StoryReader<'a> {
     /// VML may name a picture by address instead of by relationship, and every shape may be a link.
     fn vml(&mut self, name: &str, element: &Element<'_>) {
         let picture = matches!(name, "imagedata" | "image" | "fill" | "stroke");
-        let (names, follow) =
-            if picture { (&["src", "href", "althref"][..], Follow::OnOpen) } else { (&["href"][..], Follow::OnClick) };
+        let (names, follow) = if picture {
+            (&["src", "href", "althref"][..], Follow::OnOpen(Feature::RemoteContent))
+        } else {
+            (&["href"][..], Follow::OnClick)
+        };
         for source in names.iter().filter_map(|name| element.get(name)) {
-            if let Some((code, what)) = links::judge(&source, follow) {
-                self.add(code, &what);
+            if let Some((feature, what)) = links::judge(&source, follow) {
+                self.feature(feature, &what);
             }
         }
         self.foreign(1);
@@ -104,16 +108,16 @@ impl<'a> StoryReader<'a> {
         match name {
             // Word writes closed panes for the add-ins of whoever edits; an open one runs a page from elsewhere.
             "taskpane" if !is("visibility", "0") && !is("visibility", "false") => {
-                self.add(ReasonCode::ActiveContent, "opens a web add-in");
+                self.feature(Feature::AddIns, "opens a web add-in");
             }
             "property" if is("name", "Office.AutoShowTaskpaneWithDocument") && !is("value", "false") => {
-                self.add(ReasonCode::ActiveContent, "opens a web add-in");
+                self.feature(Feature::AddIns, "opens a web add-in");
             }
-            "customUI" => self.add(ReasonCode::ActiveContent, "changes the reader's menus"),
-            "ocx" if element.get("classid").is_some() => self.add(ReasonCode::ActiveContent, "is an ActiveX control"),
-            "ddeLink" => self.add(ReasonCode::ActiveContent, "a DDE link starts a program"),
+            "customUI" => self.feature(Feature::AddIns, "changes the reader's menus"),
+            "ocx" if element.get("classid").is_some() => self.feature(Feature::Activex, "is an ActiveX control"),
+            "ddeLink" => self.feature(Feature::Dde, "a DDE link starts a program"),
             "instrText" | "delInstrText" | "fldChar" | "fldSimple" => {
-                self.add(ReasonCode::Malformed, "a field in a foreign vocabulary");
+                self.malformed("a field in a foreign vocabulary");
             }
             "HyperlinkBase" => self.in_base = true,
             _ => {}
@@ -141,8 +145,8 @@ impl<'a> StoryReader<'a> {
 
     fn text(&mut self, text: &str) {
         if self.in_base {
-            if let Some((code, what)) = links::judge(text, Follow::OnClick) {
-                self.add(code, &format!("base of all links: {what}"));
+            if let Some((feature, what)) = links::judge(text, Follow::OnClick) {
+                self.feature(feature, &format!("base of all links: {what}"));
             }
             return;
         }
@@ -155,7 +159,11 @@ impl<'a> StoryReader<'a> {
         }
     }
 
-    fn add(&mut self, code: ReasonCode, what: &str) {
-        self.findings.add(code, format!("{}: {what}", self.place));
+    fn feature(&mut self, feature: Feature, what: &str) {
+        self.findings.feature(feature, format!("{}: {what}", self.place));
+    }
+
+    fn malformed(&mut self, what: &str) {
+        self.findings.add(ReasonCode::Malformed, format!("{}: {what}", self.place));
     }
 }

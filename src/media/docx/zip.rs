@@ -9,9 +9,9 @@ use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 
+use crate::limits::StructureLimits;
 use crate::media::bytes::{find, foreign_container, index, rfind, u16_le, u32_le};
 use crate::media::findings::{Broken, Findings, Walk, bomb, malformed, truncated};
-use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
 
 const LOCAL: &[u8] = b"PK\x03\x04";
@@ -41,12 +41,6 @@ pub(super) struct Entry<'a> {
     data: &'a [u8],
 }
 
-/// The XML elements of one document. The largest real ones have some two million; inflated to its limit, a
-/// document could have twenty-five.
-const MAX_ELEMENTS: u32 = 5_000_000;
-/// The bytes of XML of one document. Real ones have less than fifty million.
-const MAX_XML: u64 = 60 << 20;
-
 /// What one document may still make us do, nested packages included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
@@ -59,8 +53,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub fn of(limits: &DocumentLimits) -> Self {
-        Self { bytes: limits.inflated_bytes, elements: MAX_ELEMENTS, xml: MAX_XML }
+    pub fn of(limits: &StructureLimits) -> Self {
+        Self { bytes: limits.inflated_bytes, elements: StructureLimits::XML_ELEMENTS, xml: StructureLimits::XML_BYTES }
     }
 }
 
@@ -86,7 +80,7 @@ struct Central<'a> {
 
 /// Opens an archive. Names that are unsafe and entries that are encrypted are findings; what would let two
 /// readers disagree breaks the walk.
-pub(super) fn open<'a>(bytes: &'a [u8], limits: &DocumentLimits, findings: &mut Findings) -> Walk<Vec<Entry<'a>>> {
+pub(super) fn open<'a>(bytes: &'a [u8], limits: &StructureLimits, findings: &mut Findings) -> Walk<Vec<Entry<'a>>> {
     let (end, comment) = end_record(bytes)?;
     if let Some(kind) = foreign_container(comment) {
         return Err(Broken::new(ReasonCode::Polyglot, format!("{kind} inside the archive comment")));
@@ -211,7 +205,7 @@ impl<'a> Header<'a> {
     }
 }
 
-fn judge_names(central: &[Central<'_>], limits: &DocumentLimits, findings: &mut Findings) -> Walk<()> {
+fn judge_names(central: &[Central<'_>], limits: &StructureLimits, findings: &mut Findings) -> Walk<()> {
     let mut seen = HashSet::new();
     for entry in central {
         let raw = entry.header.name;
@@ -319,7 +313,7 @@ impl Entry<'_> {
 
     /// The content, inflated under both limits: declared sizes are compared first, and then counted, because
     /// headers lie.
-    pub fn content(&self, limits: &DocumentLimits, budget: &mut Budget) -> Walk<Vec<u8>> {
+    pub fn content(&self, limits: &StructureLimits, budget: &mut Budget) -> Walk<Vec<u8>> {
         let name = &self.name;
         let allowed = limits.part_bytes.min(budget.bytes);
         if u64::from(self.size) > allowed {

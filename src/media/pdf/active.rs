@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::syntax::{Dictionary, Value, text_of};
+use crate::feature::Feature;
 use crate::media::findings::Findings;
 use crate::media::links::{self, Follow};
-use crate::verdict::ReasonCode;
 
 /// Named actions that turn pages and nothing else: harmless also when a document opens.
 const PAGE_ACTIONS: [&[u8]; 4] = [b"NextPage", b"PrevPage", b"FirstPage", b"LastPage"];
@@ -16,7 +16,7 @@ const CLICK_ACTIONS: [&[u8]; 5] = [b"Print", b"GoBack", b"GoForward", b"Find", b
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     /// Strings that stand alone and would be bad as links, with their finding.
-    strings: BTreeMap<u32, (ReasonCode, String)>,
+    strings: BTreeMap<u32, (Feature, String)>,
     /// Objects that a `/URI` or another key of links refers to.
     linked: BTreeSet<u32>,
     /// Actions that only a click may cause, with what they do.
@@ -36,10 +36,12 @@ impl Click {
     /// The finding if it happens without a click.
     fn unasked(self, place: &str, findings: &mut Findings) {
         match self {
-            Self::MenuItem => active(findings, "named action that is more than turning pages", place),
+            Self::MenuItem => {
+                active(findings, Feature::PdfLaunch, "named action that is more than turning pages", place)
+            }
             Self::WebPage => {
                 let detail = format!("action that opens a web page without a click, in {place}");
-                findings.add(ReasonCode::ExternalReference, detail);
+                findings.feature(Feature::PdfRemote, detail);
             }
         }
     }
@@ -79,7 +81,7 @@ impl Judge {
             Value::Dictionary(dictionary) => {
                 if is_stream && is_file(dictionary.get("F")) {
                     let detail = format!("stream whose data is another file, in {place}");
-                    findings.add(ReasonCode::ExternalReference, detail);
+                    findings.feature(Feature::PdfRemote, detail);
                 }
                 self.clicks.extend(only_on_click(dictionary).map(|click| (number, click)));
             }
@@ -89,8 +91,8 @@ impl Judge {
 
     /// Brings together what refers to each other.
     pub fn finish(&self, findings: &mut Findings) {
-        for (code, detail) in self.linked.iter().filter_map(|number| self.strings.get(number)) {
-            findings.add(*code, detail);
+        for (feature, detail) in self.linked.iter().filter_map(|number| self.strings.get(number)) {
+            findings.feature(*feature, detail);
         }
         for (number, click) in self.clicks.iter().filter(|(number, _)| self.opening.contains(number)) {
             click.unasked(&format!("object {number}"), findings);
@@ -129,8 +131,10 @@ fn is_link(key: &[u8]) -> bool {
 fn judge_dictionary(dictionary: &Dictionary<'_>, context: Context, place: &str, findings: &mut Findings) {
     for (key, value) in dictionary.0.iter().filter(|(_, value)| *value != Value::Null) {
         match (key.as_ref(), value) {
-            (b"JS", value) if is_script(dictionary, value) => active(findings, "JavaScript", place),
-            (b"XFA", _) => active(findings, "XFA form", place),
+            (b"JS", value) if is_script(dictionary, value) => {
+                active(findings, Feature::PdfJavascript, "JavaScript", place)
+            }
+            (b"XFA", _) => active(findings, Feature::PdfXfa, "XFA form", place),
             (b"EF" | b"RF", Value::Dictionary(files)) if !files.0.is_empty() => embedded(findings, place),
             (b"EF", Value::Reference(_)) => embedded(findings, place),
             (key, Value::Text(raw, hex)) if is_link(key) => judge_link(&text_of(raw, *hex), place, findings),
@@ -141,16 +145,16 @@ fn judge_dictionary(dictionary: &Dictionary<'_>, context: Context, place: &str, 
             (b"S", Value::Text(raw, hex)) => judge_action(text_of(raw, *hex).as_bytes(), place, findings),
             (b"Subtype", Value::Text(raw, hex)) => judge_type(text_of(raw, *hex).as_bytes(), place, findings),
             (b"Ref", value) if is_reference_object(dictionary, value) => {
-                findings.add(ReasonCode::ExternalReference, format!("page content from another file, in {place}"));
+                findings.feature(Feature::PdfRemote, format!("page content from another file, in {place}"));
             }
             (b"FS", value) if value.is_name("URL") => {
-                findings.add(ReasonCode::ExternalReference, format!("file to be fetched from a URL, in {place}"));
+                findings.feature(Feature::PdfRemote, format!("file to be fetched from a URL, in {place}"));
             }
             _ => {}
         }
     }
     if dictionary.names("S", "Thread") && is_file(dictionary.get("F")) {
-        findings.add(ReasonCode::ExternalReference, format!("thread in another file, in {place}"));
+        findings.feature(Feature::PdfRemote, format!("thread in another file, in {place}"));
     }
     judge_named(dictionary, context, place, findings);
     let unknown = dictionary.all("S").find_map(|value| match value {
@@ -158,7 +162,7 @@ fn judge_dictionary(dictionary: &Dictionary<'_>, context: Context, place: &str, 
         _ => None,
     });
     if let Some(name) = unknown.filter(|_| context.action || dictionary.names("Type", "Action")) {
-        active(findings, &format!("unknown action {}", String::from_utf8_lossy(name)), place);
+        active(findings, Feature::PdfLaunch, &format!("unknown action {}", String::from_utf8_lossy(name)), place);
     }
 }
 
@@ -202,15 +206,15 @@ fn turns_pages(dictionary: &Dictionary<'_>) -> bool {
 /// Actions that need judging by name alone. The harmless ones stay inside the document.
 fn judge_action(name: &[u8], place: &str, findings: &mut Findings) {
     match name {
-        b"JavaScript" => active(findings, "JavaScript action", place),
-        b"Launch" => active(findings, "action that starts a program", place),
-        b"SubmitForm" => active(findings, "action that sends the form away", place),
-        b"ImportData" => active(findings, "action that imports data", place),
+        b"JavaScript" => active(findings, Feature::PdfJavascript, "JavaScript action", place),
+        b"Launch" => active(findings, Feature::PdfLaunch, "action that starts a program", place),
+        b"SubmitForm" => active(findings, Feature::PdfSubmit, "action that sends the form away", place),
+        b"ImportData" => active(findings, Feature::PdfSubmit, "action that imports data", place),
         b"Rendition" | b"Movie" | b"Sound" | b"RichMediaExecute" | b"GoTo3DView" => {
-            active(findings, "multimedia action", place);
+            active(findings, Feature::PdfMultimedia, "multimedia action", place);
         }
         b"GoToR" | b"GoToE" => {
-            findings.add(ReasonCode::ExternalReference, format!("action that opens another document, in {place}"));
+            findings.feature(Feature::PdfRemote, format!("action that opens another document, in {place}"));
         }
         _ => {}
     }
@@ -248,30 +252,30 @@ fn judge_type(name: &[u8], place: &str, findings: &mut Findings) {
     match name {
         b"EmbeddedFile" | b"FileAttachment" => embedded(findings, place),
         b"RichMedia" | b"Screen" | b"Movie" | b"Sound" | b"3D" | b"Rendition" | b"SlideShow" => {
-            active(findings, &format!("multimedia ({})", String::from_utf8_lossy(name)), place);
+            active(findings, Feature::PdfMultimedia, &format!("multimedia ({})", String::from_utf8_lossy(name)), place);
         }
         _ => {}
     }
 }
 
 fn judge_link(link: &str, place: &str, findings: &mut Findings) {
-    if let Some((code, detail)) = link_finding(link, place) {
-        findings.add(code, detail);
+    if let Some((feature, detail)) = link_finding(link, place) {
+        findings.feature(feature, detail);
     }
 }
 
 /// What a link deserves. The place comes before the link: a long one is cut.
-fn link_finding(link: &str, place: &str) -> Option<(ReasonCode, String)> {
-    let (code, what, link) = links::describe(link, Follow::OnClick)?;
-    Some((code, format!("{what}, in {place}: {link}")))
+fn link_finding(link: &str, place: &str) -> Option<(Feature, String)> {
+    let (feature, what, link) = links::describe(link, Follow::OnClick)?;
+    Some((feature, format!("{what}, in {place}: {link}")))
 }
 
-fn active(findings: &mut Findings, what: &str, place: &str) {
-    findings.add(ReasonCode::ActiveContent, format!("{what}, in {place}"));
+fn active(findings: &mut Findings, feature: Feature, what: &str, place: &str) {
+    findings.feature(feature, format!("{what}, in {place}"));
 }
 
 fn embedded(findings: &mut Findings, place: &str) {
-    findings.add(ReasonCode::EmbeddedFile, format!("attached file, in {place}"));
+    findings.feature(Feature::PdfAttachments, format!("attached file, in {place}"));
 }
 
 fn is_file(value: Option<&Value<'_>>) -> bool {

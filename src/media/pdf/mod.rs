@@ -13,7 +13,7 @@ mod xref;
 
 use super::bytes::{find, foreign_container, rfind};
 use super::findings::{Findings, Walk, malformed, truncated};
-use crate::policy::DocumentLimits;
+use crate::limits::StructureLimits;
 use crate::verdict::ReasonCode;
 use scan::Scan;
 use streams::Budget;
@@ -36,7 +36,7 @@ pub(super) fn header_offset(bytes: &[u8]) -> Option<usize> {
 
 /// Walks a document whose header is in the first kilobyte. Its streams may inflate to `inflatable` bytes in
 /// all; returns how many of them are left.
-pub(super) fn walk(bytes: &[u8], limits: &DocumentLimits, inflatable: u64, findings: &mut Findings) -> u64 {
+pub(super) fn walk(bytes: &[u8], limits: &StructureLimits, inflatable: u64, findings: &mut Findings) -> u64 {
     if let Some(at) = header_offset(bytes).filter(|at| *at > 0) {
         findings.add(ReasonCode::Polyglot, format!("other content before the PDF header at byte {at}"));
         return inflatable;
@@ -81,7 +81,7 @@ fn markup(bytes: &[u8]) -> Option<&'static str> {
 fn cross_reference(
     bytes: &[u8],
     header: usize,
-    limits: &DocumentLimits,
+    limits: &StructureLimits,
     budget: &mut Budget,
     findings: &mut Findings,
 ) -> Walk<(usize, CrossReference)> {

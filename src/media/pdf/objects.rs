@@ -1,9 +1,9 @@
 //! One indirect object: its header, its value and its stream.
 
 use super::syntax::{Lexer, Token, Value};
+use crate::limits::StructureLimits;
 use crate::media::bytes::find;
 use crate::media::findings::{Walk, truncated};
-use crate::policy::DocumentLimits;
 
 /// Where an object lies: at a byte of the file, or in an object stream under its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub(super) struct Object<'a> {
 }
 
 /// Reads the object at `at`, if one begins there.
-pub(super) fn read<'a>(bytes: &'a [u8], at: usize, limits: &DocumentLimits) -> Walk<Option<Object<'a>>> {
+pub(super) fn read<'a>(bytes: &'a [u8], at: usize, limits: &StructureLimits) -> Walk<Option<Object<'a>>> {
     let mut lexer = Lexer::new(bytes, at);
     lexer.skip_space();
     let start = lexer.at;

@@ -7,9 +7,9 @@ use super::objects::{self, Object, Place};
 use super::streams::{self, Budget};
 use super::syntax::{Dictionary, Lexer, Token, Value, is_space};
 use super::xref::CrossReference;
+use crate::limits::StructureLimits;
 use crate::media::bytes::{find, foreign_container, index};
 use crate::media::findings::{Broken, Findings, Walk, bomb, malformed};
-use crate::policy::DocumentLimits;
 use crate::verdict::ReasonCode;
 
 /// How often, in all, each byte may be read while objects are looked for. Honest files need little more than
@@ -28,7 +28,7 @@ struct Node {
 
 pub(super) struct Scan<'a> {
     bytes: &'a [u8],
-    limits: &'a DocumentLimits,
+    limits: &'a StructureLimits,
     budget: Budget,
     encrypted: bool,
     judge: Judge,
@@ -48,7 +48,7 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub fn new(bytes: &'a [u8], limits: &'a DocumentLimits, budget: Budget, encrypted: bool) -> Self {
+    pub fn new(bytes: &'a [u8], limits: &'a StructureLimits, budget: Budget, encrypted: bool) -> Self {
         let readable = bytes.len().saturating_mul(READINGS).saturating_add(1 << 16);
         Self {
             bytes,

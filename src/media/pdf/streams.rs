@@ -6,12 +6,8 @@ use std::io::Read;
 use flate2::read::DeflateDecoder;
 
 use super::syntax::{Dictionary, Value, from_hex, is_space};
+use crate::limits::StructureLimits;
 use crate::media::findings::{Broken, Walk, bomb, malformed};
-use crate::policy::DocumentLimits;
-
-/// The most that one stream of objects may become at any of its filters. Real ones hold some hundred objects;
-/// what is decoded lies in memory twice while a filter works.
-const MAX_STREAM: usize = 24 << 20;
 
 /// What says how a stream is to be read.
 const READING: [&str; 6] = ["Filter", "DecodeParms", "Length", "N", "First", "W"];
@@ -33,7 +29,7 @@ impl Budget {
 pub(super) fn decode<'r>(
     dictionary: &Dictionary<'_>,
     raw: &'r [u8],
-    limits: &DocumentLimits,
+    limits: &StructureLimits,
     budget: &mut Budget,
 ) -> Walk<Cow<'r, [u8]>> {
     if let Some(key) = dictionary.repeated(&READING) {
@@ -95,10 +91,10 @@ fn inflated(content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
         return Err(malformed("an object or cross-reference stream is not Flate data"));
     };
     let mut out = Vec::new();
-    let most = budget.0.min(MAX_STREAM as u64);
+    let most = budget.0.min(StructureLimits::ONE_STREAM_BYTES as u64);
     let read = DeflateDecoder::new(data).take(most.saturating_add(1)).read_to_end(&mut out);
     budget.charge(out.len())?;
-    if out.len() > MAX_STREAM {
+    if out.len() > StructureLimits::ONE_STREAM_BYTES {
         return Err(too_long());
     }
     read.map(|_| out).map_err(|_| malformed("an object or cross-reference stream does not inflate"))
@@ -171,7 +167,7 @@ fn from_base85(content: &[u8]) -> Walk<Vec<u8>> {
             group.clear();
         }
         // One `z` makes four bytes.
-        if out.len() > MAX_STREAM {
+        if out.len() > StructureLimits::ONE_STREAM_BYTES {
             return Err(too_long());
         }
     }

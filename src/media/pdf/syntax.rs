@@ -3,10 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::limits::StructureLimits;
 use crate::media::findings::{Walk, bomb, malformed, truncated};
-
-/// The most values in one object. Real ones hold some ten thousand; each costs us memory.
-const MAX_VALUES: usize = 250_000;
 
 /// One object or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,8 +185,8 @@ impl<'a> Lexer<'a> {
         let mut count = 0usize;
         loop {
             count += 1;
-            if count > MAX_VALUES {
-                return Err(bomb(format!("one PDF object of more than {MAX_VALUES} values")));
+            if count > StructureLimits::VALUES {
+                return Err(bomb(format!("one PDF object of more than {} values", StructureLimits::VALUES)));
             }
             let value = match self.next() {
                 Token::Open | Token::OpenDictionary if open.len() >= crate::media::bytes::index(nesting) => {

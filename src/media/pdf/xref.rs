@@ -6,16 +6,9 @@ use std::collections::{BTreeMap, HashSet};
 use super::objects::{self, Place};
 use super::streams::{self, Budget};
 use super::syntax::{Dictionary, Lexer, Token, Value};
+use crate::limits::StructureLimits;
 use crate::media::bytes::{index, rfind};
 use crate::media::findings::{Walk, bomb, malformed, truncated};
-use crate::policy::DocumentLimits;
-
-/// Sections that one document may chain by `/Prev`: each is a revision.
-const MAX_SECTIONS: usize = 1024;
-
-/// Entries that all sections may have together, as a multiple of the objects. Many small revisions add little;
-/// a thousand tables of everything, or one table's rows said again and again, would keep us busy.
-const MAX_ENTRIES: u32 = 8;
 
 /// What all sections say together.
 #[derive(Debug, Default)]
@@ -43,7 +36,7 @@ pub(super) fn start(bytes: &[u8], end: usize) -> Walk<usize> {
 /// Reads every section once. `/Prev` must not lead back to where it came from. The stream of a hybrid file
 /// (`/XRefStm`) may well be met again, with the sections before it: it has a `/Prev` of its own, and whoever
 /// updates such a file copies its trailer.
-pub(super) fn read(bytes: &[u8], start: usize, limits: &DocumentLimits, budget: &mut Budget) -> Walk<CrossReference> {
+pub(super) fn read(bytes: &[u8], start: usize, limits: &StructureLimits, budget: &mut Budget) -> Walk<CrossReference> {
     let mut all = CrossReference { newest: start, ..CrossReference::default() };
     let mut waiting = vec![(start, false)];
     let (mut seen, mut revisions) = (HashSet::new(), HashSet::new());
@@ -54,8 +47,8 @@ pub(super) fn read(bytes: &[u8], start: usize, limits: &DocumentLimits, budget: 
         if !seen.insert(at) {
             continue;
         }
-        if seen.len() > MAX_SECTIONS {
-            return Err(malformed(format!("more than {MAX_SECTIONS} cross-reference sections")));
+        if seen.len() > StructureLimits::XREF_SECTIONS {
+            return Err(malformed(format!("more than {} cross-reference sections", StructureLimits::XREF_SECTIONS)));
         }
         let trailer = all.section(bytes, at, limits, budget)?;
         all.encrypted |= trailer.get("Encrypt").is_some();
@@ -80,7 +73,7 @@ impl CrossReference {
         &mut self,
         bytes: &'a [u8],
         at: usize,
-        limits: &DocumentLimits,
+        limits: &StructureLimits,
         budget: &mut Budget,
     ) -> Walk<Dictionary<'a>> {
         let mut lexer = Lexer::new(bytes, at);
@@ -91,7 +84,7 @@ impl CrossReference {
         }
     }
 
-    fn table<'a>(&mut self, lexer: &mut Lexer<'a>, limits: &DocumentLimits) -> Walk<Dictionary<'a>> {
+    fn table<'a>(&mut self, lexer: &mut Lexer<'a>, limits: &StructureLimits) -> Walk<Dictionary<'a>> {
         let broken = || malformed("broken cross-reference table");
         let mut total = 0u32;
         loop {
@@ -128,7 +121,7 @@ impl CrossReference {
         &mut self,
         bytes: &'a [u8],
         at: usize,
-        limits: &DocumentLimits,
+        limits: &StructureLimits,
         budget: &mut Budget,
     ) -> Walk<Dictionary<'a>> {
         let object =
@@ -147,7 +140,7 @@ impl CrossReference {
     }
 
     /// The rows of a cross-reference stream: type, and two numbers whose meaning depends on it.
-    fn rows(&mut self, dictionary: &Dictionary<'_>, content: &[u8], limits: &DocumentLimits) -> Walk<()> {
+    fn rows(&mut self, dictionary: &Dictionary<'_>, content: &[u8], limits: &StructureLimits) -> Walk<()> {
         let widths = integers(dictionary.get("W"));
         let [w0, w1, w2] =
             <[usize; 3]>::try_from(widths).map_err(|_| malformed("wrong widths of a cross-reference stream"))?;
@@ -178,9 +171,11 @@ impl CrossReference {
     }
 
     /// Notes an entry unless a newer revision has one.
-    fn insert(&mut self, number: u32, place: Option<Place>, limits: &DocumentLimits) -> Walk<()> {
+    fn insert(&mut self, number: u32, place: Option<Place>, limits: &StructureLimits) -> Walk<()> {
         self.entries = self.entries.saturating_add(1);
-        if self.places.len() >= index(limits.objects) || self.entries / MAX_ENTRIES > limits.objects {
+        if self.places.len() >= index(limits.objects)
+            || self.entries / StructureLimits::XREF_ENTRIES_PER_OBJECT > limits.objects
+        {
             return Err(bomb(format!("more than {} objects", limits.objects)));
         }
         if let Entry::Vacant(entry) = self.places.entry(number) {

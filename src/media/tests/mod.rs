@@ -2,12 +2,13 @@
 
 mod compound;
 mod documents;
+mod features;
 mod images;
 mod pdf;
 mod samples;
 
 use super::*;
-use crate::policy::{Policy, Switch};
+use crate::policy::Policy;
 use crate::verdict::ReasonCode;
 
 /// The codes found in a file that claims nothing.
@@ -122,8 +123,4 @@ fn the_policy_decides_what_is_allowed() {
     policy.types = vec![MediaType::Png];
     let found = examine(&samples::gif_of(1, 4, 4), &claims, &policy);
     assert_eq!(found.reasons[0].code, ReasonCode::TypeNotAllowed);
-    let script = samples::pdf("/OpenAction << /S /JavaScript /JS (x) >>", &[]);
-    let mut policy = Policy::guide();
-    policy.active_content.set(ReasonCode::ActiveContent, Switch::Allow);
-    assert!(examine(&script, &claims, &policy).reasons.is_empty());
 }

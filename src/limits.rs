@@ -39,6 +39,8 @@ impl StructureLimits {
     /// XML elements, references and attributes of interest in one document. The largest real ones have some two
     /// million; inflated to its limit, a document could have twenty-five.
     pub const XML_ELEMENTS: u32 = 5_000_000;
+    /// Namespaces that are declared in one place of a part.
+    pub const NAMESPACES: usize = 1_024;
     /// Bytes of XML in one document. Real ones have less than fifty million.
     pub const XML_BYTES: u64 = 60 << 20;
     /// Content types, and relationships of one part, of a DOCX.
@@ -114,6 +116,7 @@ pub fn rows(policy: &Policy) -> Vec<Row> {
         set("documents.xml_depth", &documents.xml_depth, "XML elements inside each other"),
         fixed(&Fixed::XML_ELEMENTS, "XML elements of a document"),
         fixed(&ByteSize(Fixed::XML_BYTES), "XML of a document"),
+        fixed(&Fixed::NAMESPACES, "XML namespaces declared in one place; more are `malformed`"),
         fixed(&Fixed::STATEMENTS, "content types, and relationships of a part"),
         fixed(&bytes(Fixed::STATEMENT_BYTES), "parts with content types and relationships"),
         fixed(&Fixed::FIELD_CODE, "characters of a field code; the rest is not read"),

@@ -24,14 +24,14 @@ struct Field {
     computed: String,
     in_result: bool,
     /// An inner field gives this one its name, or the rest of it.
-    named_by_field: bool,
+    named_by_another: bool,
 }
 
 impl Fields {
     pub fn begin(&mut self) {
         if let Some(outer) = self.open.last_mut().filter(|field| !field.in_result) {
             // What an inner field yields may come from anywhere: a bookmark, a property, a question.
-            outer.named_by_field |= "DD".starts_with(&outer.code.to_ascii_uppercase());
+            outer.named_by_another |= "DD".starts_with(&outer.code.to_ascii_uppercase());
         }
         if self.open.len() < StructureLimits::NESTED_FIELDS {
             self.open.push(Field::default());
@@ -90,7 +90,7 @@ impl Fields {
 
 impl Field {
     fn judge(&self, place: &str, findings: &mut Findings) {
-        if self.named_by_field {
+        if self.named_by_another {
             findings.feature(Feature::Dde, format!("field whose name another field builds, in {place}"));
         }
         judge(&self.code, place, findings);

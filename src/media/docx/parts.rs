@@ -163,7 +163,8 @@ impl Judge<'_> {
         } else if content.starts_with(b"MZ") && !media.contains("obfuscatedfont") {
             findings.feature(Feature::EmbeddedFiles, format!("{place} begins like a program"));
         }
-        let declared = !media.starts_with("image/") && (media.ends_with("xml") || key.ends_with(".xml"));
+        let declared =
+            !media.starts_with("image/") && (media.ends_with("xml") || key.rsplit('.').next() == Some("xml"));
         if !declared && !looks_like_xml(content) {
             return Ok(());
         }

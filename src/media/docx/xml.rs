@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
+use memchr::memmem;
 use quick_xml::escape::unescape;
 use quick_xml::events::{BytesStart, Event};
-use quick_xml::name::{Namespace, ResolveResult};
-use quick_xml::{NsReader, XmlVersion};
+use quick_xml::name::{PrefixDeclaration, QName};
+use quick_xml::{Reader, XmlVersion};
 
 use super::zip::Budget;
+use crate::limits::StructureLimits;
 use crate::media::findings::{Walk, bomb, malformed};
 
 /// What a part consists of, as far as it can matter.
@@ -104,8 +106,8 @@ pub(super) fn read(
     if text.contains('\0') {
         return Err(malformed(format!("part {part} is not well-formed XML")));
     }
-    let mut reader = NsReader::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(&text));
-    let mut depth = 0u32;
+    let mut reader = Reader::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(&text));
+    let (mut depth, mut prefixes) = (0u32, Prefixes::new());
     let broken = || malformed(format!("part {part} is not well-formed XML"));
     let mut spend = |elements: u32| {
         budget.elements = budget.elements.checked_sub(elements).ok_or_else(|| bomb("too many XML elements"))?;
@@ -120,32 +122,27 @@ pub(super) fn read(
         }
     };
     loop {
-        let (namespace, event) = reader.read_resolved_event().map_err(|_| broken())?;
-        let space = match namespace {
-            // A namespace in character references is one that a comparison does not see.
-            ResolveResult::Bound(Namespace(name)) if name.contains('&') => return Err(broken()),
-            ResolveResult::Bound(Namespace(name)) => Space::of(name),
-            ResolveResult::Unbound | ResolveResult::Unknown(_) => Space::Word,
-        };
-        match event {
+        match reader.read_event().map_err(|_| broken())? {
             Event::Start(tag) => {
                 depth += 1;
                 if depth > max_depth {
                     return Err(malformed(format!("part {part} nests deeper than {max_depth} elements")));
                 }
-                let element = Element::new(&tag, space);
+                let element = Element::new(&tag, prefixes.enter(&tag, depth).ok_or_else(broken)?);
                 start(&element, &mut visit)?;
                 spend(1 + element.asked.get())?;
             }
             Event::Empty(tag) => {
-                let element = Element::new(&tag, space);
+                let element = Element::new(&tag, prefixes.enter(&tag, depth + 1).ok_or_else(broken)?);
                 start(&element, &mut visit)?;
                 spend(1 + element.asked.get())?;
-                visit(Item::End(tag.local_name().into_inner(), space));
+                visit(Item::End(element.name(), element.space));
+                prefixes.leave(depth);
             }
             Event::End(end) => {
                 depth = depth.saturating_sub(1);
-                visit(Item::End(end.local_name().into_inner(), space));
+                visit(Item::End(end.local_name().into_inner(), prefixes.space(end.name())));
+                prefixes.leave(depth);
             }
             Event::Text(text) => visit(Item::Text(text.xml10_content())),
             Event::CData(data) => visit(Item::Text(data.xml10_content())),
@@ -159,6 +156,66 @@ pub(super) fn read(
             Event::Eof if depth > 0 => return Err(broken()),
             Event::Eof => return Ok(()),
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
+        }
+    }
+}
+
+/// The prefixes that are declared around a place. A resolver that compares names of namespaces at every element takes
+/// longer than all the rest; few elements declare any.
+struct Prefixes {
+    /// The innermost last: depth, prefix, and what it stands for.
+    declared: Vec<(u32, String, Space)>,
+    /// The prefix that was asked for last: most elements have that of their neighbours.
+    latest: Option<(String, Space)>,
+    declaration: memmem::Finder<'static>,
+}
+
+impl Prefixes {
+    fn new() -> Self {
+        Self { declared: Vec::new(), latest: None, declaration: memmem::Finder::new("xmlns") }
+    }
+
+    /// Takes the declarations of an element that begins at this depth, and tells whose the element is. `None` where
+    /// readers would understand them differently, and where they are too many.
+    fn enter(&mut self, tag: &BytesStart<'_>, depth: u32) -> Option<Space> {
+        if self.declaration.find(tag.as_bytes()).is_some() {
+            self.latest = None;
+            for attribute in tag.attributes().with_checks(false).flatten() {
+                let prefix = match attribute.key.as_namespace_binding() {
+                    Some(PrefixDeclaration::Default) => "",
+                    Some(PrefixDeclaration::Named(prefix)) => prefix,
+                    None => continue,
+                };
+                let namespace = attribute.value.as_ref();
+                // A namespace in character references is one that a comparison does not see.
+                let twice = self.declared.iter().rev().take_while(|d| d.0 == depth).any(|d| d.1 == prefix);
+                if twice || namespace.contains('&') || self.declared.len() >= StructureLimits::NAMESPACES {
+                    return None;
+                }
+                let space = if namespace.is_empty() { Space::Word } else { Space::of(namespace) };
+                self.declared.push((depth, prefix.to_owned(), space));
+            }
+        }
+        Some(self.space(tag.name()))
+    }
+
+    /// Whose an element of this name is. A prefix that nobody declared may stand for anything, Word's included.
+    fn space(&mut self, name: QName<'_>) -> Space {
+        let prefix = name.prefix().map_or("", |prefix| prefix.into_inner());
+        if let Some((_, space)) = self.latest.as_ref().filter(|(latest, _)| latest == prefix) {
+            return *space;
+        }
+        let found = self.declared.iter().rev().find(|(_, declared, _)| declared == prefix);
+        let space = found.map_or(Space::Word, |found| found.2);
+        self.latest = Some((prefix.to_owned(), space));
+        space
+    }
+
+    /// Forgets what was declared below this depth.
+    fn leave(&mut self, depth: u32) {
+        while self.declared.last().is_some_and(|(at, ..)| *at > depth) {
+            self.declared.pop();
+            self.latest = None;
         }
     }
 }
@@ -188,24 +245,25 @@ fn decode<'a>(part: &str, content: &'a [u8], budget: &mut Budget) -> Walk<Cow<'a
         return text.map(Cow::Owned).map_err(|_| refused());
     }
     let declared = declared_encoding(content).ok_or_else(refused)?;
-    match declared.as_deref() {
-        None | Some("utf-8" | "utf8" | "us-ascii" | "ascii" | "utf-16") => {
+    match declared.as_str() {
+        "utf-8" | "utf8" | "us-ascii" | "ascii" | "utf-16" => {
             charge(1)?;
             std::str::from_utf8(content).map(Cow::Borrowed).map_err(|_| refused())
         }
-        Some(name) if name.starts_with("iso-8859-") || name.starts_with("windows-125") => {
+        name if name.starts_with("iso-8859-") || name.starts_with("windows-125") => {
             charge(4)?;
             Ok(Cow::Owned(content.iter().map(|b| char::from(*b)).collect()))
         }
-        Some(_) => Err(refused()),
+        _ => Err(refused()),
     }
 }
 
-/// The encoding that the XML declaration names, lower-case; `None` where the declaration has no end, so that
+/// The encoding that the XML declaration names, lower-case, or else UTF-8; `None` where the declaration has no end, so that
 /// padding cannot push the name out of sight.
-fn declared_encoding(content: &[u8]) -> Option<Option<String>> {
+fn declared_encoding(content: &[u8]) -> Option<String> {
     let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
-    let Some(declaration) = content.strip_prefix(b"<?xml") else { return Some(None) };
+    let unnamed = || "utf-8".to_owned();
+    let Some(declaration) = content.strip_prefix(b"<?xml") else { return Some(unnamed()) };
     let text = String::from_utf8_lossy(declaration.get(..declaration.len().min(1024))?).to_ascii_lowercase();
     let (declaration, _) = text.split_once("?>")?;
     let value = || {
@@ -214,5 +272,5 @@ fn declared_encoding(content: &[u8]) -> Option<Option<String>> {
         let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
         value.split(quote).nth(1).map(str::to_owned)
     };
-    Some(value())
+    Some(value().unwrap_or_else(unnamed))
 }

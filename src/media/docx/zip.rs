@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::io::Read;
 
-use flate2::read::DeflateDecoder;
+use flate2::bufread::DeflateDecoder;
 
 use crate::limits::StructureLimits;
 use crate::media::bytes::{find, foreign_container, index, rfind, u16_le, u32_le};
@@ -321,7 +321,8 @@ impl Entry<'_> {
         }
         // One byte more than declared is enough to prove a lie.
         let limit = u64::from(self.size) + 1;
-        let mut content = Vec::new();
+        // Room in proportion to what is there, not to what is said of it.
+        let mut content = Vec::with_capacity(index(self.size).min(self.data.len().saturating_mul(8)));
         let mut used = self.data.len();
         let read = if self.method == DEFLATED {
             let mut inflated = DeflateDecoder::new(self.data).take(limit);

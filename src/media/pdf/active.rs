@@ -37,7 +37,7 @@ impl Click {
     fn unasked(self, place: &str, findings: &mut Findings) {
         match self {
             Self::MenuItem => {
-                active(findings, Feature::PdfLaunch, "named action that is more than turning pages", place)
+                active(findings, Feature::PdfLaunch, "named action that is more than turning pages", place);
             }
             Self::WebPage => {
                 let detail = format!("action that opens a web page without a click, in {place}");
@@ -132,7 +132,7 @@ fn judge_dictionary(dictionary: &Dictionary<'_>, context: Context, place: &str, 
     for (key, value) in dictionary.0.iter().filter(|(_, value)| *value != Value::Null) {
         match (key.as_ref(), value) {
             (b"JS", value) if is_script(dictionary, value) => {
-                active(findings, Feature::PdfJavascript, "JavaScript", place)
+                active(findings, Feature::PdfJavascript, "JavaScript", place);
             }
             (b"XFA", _) => active(findings, Feature::PdfXfa, "XFA form", place),
             (b"EF" | b"RF", Value::Dictionary(files)) if !files.0.is_empty() => embedded(findings, place),

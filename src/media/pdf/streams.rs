@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::Read;
 
-use flate2::read::DeflateDecoder;
+use flate2::bufread::DeflateDecoder;
 
 use super::syntax::{Dictionary, Value, from_hex, is_space};
 use crate::limits::StructureLimits;

@@ -1,5 +1,6 @@
 //! File names that deceive a person or a program. Honest names in any script pass, dots and all.
 
+use super::bytes::percent_decoded;
 use super::findings::Findings;
 use crate::text;
 use crate::verdict::ReasonCode;
@@ -123,7 +124,7 @@ fn decodes_to_worse(folded: &str) -> bool {
         if ODD_CODES.iter().any(|code| name.contains(code)) {
             return true;
         }
-        let decoded = decoded(&name);
+        let decoded = String::from_utf8_lossy(&percent_decoded(name.as_bytes())).into_owned();
         if decoded == name {
             return false;
         }
@@ -133,19 +134,6 @@ fn decodes_to_worse(folded: &str) -> bool {
         name = decoded;
     }
     false
-}
-
-/// The name with every `%XX` replaced by its byte.
-fn decoded(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let [first, after @ ..] = rest {
-        let code = after.first_chunk::<2>().filter(|_| *first == b'%');
-        let byte = code.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn is_reserved(stem: &str) -> bool {

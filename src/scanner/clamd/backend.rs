@@ -99,9 +99,10 @@ impl Backend {
             }
             Ok(())
         });
-        timeout_at(deadline, proving)
-            .await
-            .unwrap_or_else(|_| Err(self.fault(FaultCode::ClamdBusy, "clamd's self-test did not end in time")))
+        timeout_at(deadline, proving).await.unwrap_or_else(|_| {
+            self.proof.lose();
+            Err(self.fault(FaultCode::ClamdBusy, "clamd's self-test did not end in time"))
+        })
     }
 
     /// Returns once a canary that began after this call was found.

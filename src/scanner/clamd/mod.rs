@@ -1,8 +1,8 @@
 //! The clamd adapter: one connection and one `INSTREAM` per scan, every step under a deadline.
 //!
-//! A scan counts as clean when five things hold: the server has passed its self-test and nothing went wrong there
-//! since, the signature database is young enough, the whole snapshot was sent, the reply is exactly `stream: OK`, and
-//! a canary that began afterwards was found on the same address.
+//! A scan counts as clean when five things hold: the server's self-test stood when the scan began (it had passed, and
+//! nothing had gone wrong there since), the signature database is young enough, the whole snapshot was sent, the reply
+//! is exactly `stream: OK`, and a canary that began afterwards was found on the same address.
 //!
 //! Sessions (`IDSESSION`) would save a tenth of a millisecond and lose the answers of running scans whenever
 //! one of them fails; passing descriptors makes an unreadable file look clean. Neither is used.

@@ -1,5 +1,7 @@
 //! Reading numbers and finding magic in bytes that may end anywhere.
 
+use memchr::memmem;
+
 /// The array of `N` bytes at `at`, if the input reaches that far.
 pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk::<N>().copied()
@@ -33,20 +35,12 @@ pub(super) fn index(n: u32) -> usize {
 
 /// Where `needle` first occurs at or after `from`.
 pub(super) fn find(bytes: &[u8], needle: &[u8], from: usize) -> Option<usize> {
-    let (&first, rest) = needle.split_first()?;
-    let mut at = from;
-    loop {
-        at += bytes.get(at..)?.iter().position(|&b| b == first)?;
-        if bytes.get(at + 1..)?.starts_with(rest) {
-            return Some(at);
-        }
-        at += 1;
-    }
+    memmem::find(bytes.get(from..)?, needle).map(|at| from + at)
 }
 
 /// Where `needle` last occurs.
 pub(super) fn rfind(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    bytes.windows(needle.len()).rposition(|window| window == needle)
+    memmem::rfind(bytes, needle)
 }
 
 /// The bytes with every `%XX` decoded, once.

@@ -10,6 +10,7 @@ mod findings;
 mod foreign;
 mod gif;
 mod image_facts;
+mod inflate;
 mod jpeg;
 mod links;
 mod names;

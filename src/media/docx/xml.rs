@@ -12,7 +12,7 @@ use quick_xml::{Reader, XmlVersion};
 
 use super::zip::Budget;
 use crate::limits::StructureLimits;
-use crate::media::findings::{Walk, bomb, malformed};
+use crate::media::findings::{Broken, Walk, bomb, malformed};
 
 /// What a part consists of, as far as it can matter.
 pub(super) enum Item<'a> {
@@ -58,6 +58,7 @@ impl Space {
 /// The start of an element. Attributes are only parsed when somebody asks: most elements matter to nobody.
 pub(super) struct Element<'a> {
     start: &'a BytesStart<'a>,
+    name: &'a str,
     pub space: Space,
     /// Set when a value was asked for that two attributes give, or that is not well-formed or stands among attributes
     /// that are not: a reader that goes on may see another one.
@@ -67,12 +68,13 @@ pub(super) struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn new(start: &'a BytesStart<'a>, space: Space) -> Self {
-        Self { start, space, ambiguous: Cell::new(false), asked: Cell::new(0) }
+    fn new(start: &'a BytesStart<'a>, name: &'a str, space: Space) -> Self {
+        Self { start, name, space, ambiguous: Cell::new(false), asked: Cell::new(0) }
     }
 
+    /// Without its prefix.
     pub fn name(&self) -> &str {
-        self.start.local_name().into_inner()
+        self.name
     }
 
     /// The value of the attribute with that local name, character references resolved.
@@ -103,23 +105,15 @@ pub(super) fn read(
 ) -> Walk<()> {
     let text = decode(part, content, budget)?;
     // No encoding of XML holds it; what a reader makes of it is its own affair.
-    if text.contains('\0') {
-        return Err(malformed(format!("part {part} is not well-formed XML")));
+    if memchr::memchr(0, text.as_bytes()).is_some() {
+        return Err(ill_formed(part));
     }
     let mut reader = Reader::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(&text));
     let (mut depth, mut prefixes) = (0u32, Prefixes::new());
-    let broken = || malformed(format!("part {part} is not well-formed XML"));
+    let broken = || ill_formed(part);
     let mut spend = |elements: u32| {
         budget.elements = budget.elements.checked_sub(elements).ok_or_else(|| bomb("too many XML elements"))?;
         Ok(())
-    };
-    let start = |element: &Element<'_>, visit: &mut dyn FnMut(Item<'_>)| {
-        visit(Item::Start(element));
-        if element.ambiguous.get() {
-            Err(malformed(format!("part {part} has broken or ambiguous attributes")))
-        } else {
-            Ok(())
-        }
     };
     loop {
         match reader.read_event().map_err(|_| broken())? {
@@ -128,20 +122,18 @@ pub(super) fn read(
                 if depth > max_depth {
                     return Err(malformed(format!("part {part} nests deeper than {max_depth} elements")));
                 }
-                let element = Element::new(&tag, prefixes.enter(&tag, depth).ok_or_else(broken)?);
-                start(&element, &mut visit)?;
-                spend(1 + element.asked.get())?;
+                spend(start(part, &tag, &mut prefixes, depth, &mut visit)?)?;
             }
             Event::Empty(tag) => {
-                let element = Element::new(&tag, prefixes.enter(&tag, depth + 1).ok_or_else(broken)?);
-                start(&element, &mut visit)?;
-                spend(1 + element.asked.get())?;
-                visit(Item::End(element.name(), element.space));
+                spend(start(part, &tag, &mut prefixes, depth + 1, &mut visit)?)?;
+                let (prefix, name) = halves(tag.name());
+                visit(Item::End(name, prefixes.space(prefix)));
                 prefixes.leave(depth);
             }
             Event::End(end) => {
                 depth = depth.saturating_sub(1);
-                visit(Item::End(end.local_name().into_inner(), prefixes.space(end.name())));
+                let (prefix, name) = halves(end.name());
+                visit(Item::End(name, prefixes.space(prefix)));
                 prefixes.leave(depth);
             }
             Event::Text(text) => visit(Item::Text(text.xml10_content())),
@@ -158,6 +150,35 @@ pub(super) fn read(
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
         }
     }
+}
+
+/// Hands over an element that begins at this depth, and returns what it costs.
+fn start(
+    part: &str,
+    tag: &BytesStart<'_>,
+    prefixes: &mut Prefixes,
+    depth: u32,
+    visit: &mut dyn FnMut(Item<'_>),
+) -> Walk<u32> {
+    let (prefix, name) = halves(tag.name());
+    let space = prefixes.enter(tag, prefix, depth).ok_or_else(|| ill_formed(part))?;
+    let element = Element::new(tag, name, space);
+    visit(Item::Start(&element));
+    if element.ambiguous.get() {
+        return Err(malformed(format!("part {part} has broken or ambiguous attributes")));
+    }
+    Ok(1 + element.asked.get())
+}
+
+fn ill_formed(part: &str) -> Broken {
+    malformed(format!("part {part} is not well-formed XML"))
+}
+
+/// Prefix and local name. Names are short and looked at several times: a search is slower than looking.
+fn halves(name: QName<'_>) -> (&str, &str) {
+    let name = name.into_inner();
+    let colon = name.bytes().position(|b| b == b':');
+    colon.and_then(|at| Some((name.get(..at)?, name.get(at + 1..)?))).unwrap_or(("", name))
 }
 
 /// The prefixes that are declared around a place. A resolver that compares names of namespaces at every element takes
@@ -177,8 +198,9 @@ impl Prefixes {
 
     /// Takes the declarations of an element that begins at this depth, and tells whose the element is. `None` where
     /// readers would understand them differently, and where they are too many.
-    fn enter(&mut self, tag: &BytesStart<'_>, depth: u32) -> Option<Space> {
-        if self.declaration.find(tag.as_bytes()).is_some() {
+    fn enter(&mut self, tag: &BytesStart<'_>, prefix: &str, depth: u32) -> Option<Space> {
+        // Most tags are shorter than a declaration.
+        if tag.len() >= "a xmlns=''".len() && self.declaration.find(tag.as_bytes()).is_some() {
             self.latest = None;
             for attribute in tag.attributes().with_checks(false).flatten() {
                 let prefix = match attribute.key.as_namespace_binding() {
@@ -196,12 +218,11 @@ impl Prefixes {
                 self.declared.push((depth, prefix.to_owned(), space));
             }
         }
-        Some(self.space(tag.name()))
+        Some(self.space(prefix))
     }
 
-    /// Whose an element of this name is. A prefix that nobody declared may stand for anything, Word's included.
-    fn space(&mut self, name: QName<'_>) -> Space {
-        let prefix = name.prefix().map_or("", |prefix| prefix.into_inner());
+    /// Whose an element with this prefix is. A prefix that nobody declared may stand for anything, Word's included.
+    fn space(&mut self, prefix: &str) -> Space {
         if let Some((_, space)) = self.latest.as_ref().filter(|(latest, _)| latest == prefix) {
             return *space;
         }
@@ -264,8 +285,8 @@ fn declared_encoding(content: &[u8]) -> Option<String> {
     let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
     let unnamed = || "utf-8".to_owned();
     let Some(declaration) = content.strip_prefix(b"<?xml") else { return Some(unnamed()) };
-    let text = String::from_utf8_lossy(declaration.get(..declaration.len().min(1024))?).to_ascii_lowercase();
-    let (declaration, _) = text.split_once("?>")?;
+    let end = memmem::find(declaration.get(..declaration.len().min(1024))?, b"?>")?;
+    let declaration = String::from_utf8_lossy(declaration.get(..end)?).to_ascii_lowercase();
     let value = || {
         let (_, value) = declaration.split_once("encoding")?;
         let value = value.trim_start().strip_prefix('=')?.trim_start();

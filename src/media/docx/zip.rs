@@ -5,13 +5,11 @@
 //! the file from its first byte to the directory, without gap or overlap, and both headers say the same.
 
 use std::collections::HashSet;
-use std::io::Read;
-
-use flate2::bufread::DeflateDecoder;
 
 use crate::limits::StructureLimits;
 use crate::media::bytes::{find, foreign_container, index, rfind, u16_le, u32_le};
 use crate::media::findings::{Broken, Findings, Walk, bomb, malformed, truncated};
+use crate::media::inflate::{End, Inflated, inflate};
 use crate::verdict::ReasonCode;
 
 const LOCAL: &[u8] = b"PK\x03\x04";
@@ -320,33 +318,26 @@ impl Entry<'_> {
             return Err(bomb(format!("part {name} inflates to {} bytes, {allowed} are left", self.size)));
         }
         // One byte more than declared is enough to prove a lie.
-        let limit = u64::from(self.size) + 1;
-        // Room in proportion to what is there, not to what is said of it.
-        let mut content = Vec::with_capacity(index(self.size).min(self.data.len().saturating_mul(8)));
-        let mut used = self.data.len();
-        let read = if self.method == DEFLATED {
-            let mut inflated = DeflateDecoder::new(self.data).take(limit);
-            let read = inflated.read_to_end(&mut content);
-            used = usize::try_from(inflated.get_ref().total_in()).unwrap_or_default();
-            read
+        let limit = index(self.size).saturating_add(1);
+        let Inflated { bytes: content, used, end } = if self.method == DEFLATED {
+            inflate(self.data, limit)
         } else {
-            self.data.take(limit).read_to_end(&mut content)
+            let stored = self.data.get(..limit).unwrap_or(self.data);
+            Inflated { bytes: stored.to_vec(), used: self.data.len(), end: End::Whole }
         };
         budget.bytes = budget.bytes.saturating_sub(content.len() as u64);
         let mut sum = flate2::Crc::new();
         sum.update(&content);
-        match read {
-            Err(_) => Err(malformed(format!("part {name} does not inflate"))),
-            Ok(_) if content.len() as u64 == limit => {
-                Err(bomb(format!("part {name} inflates to more than it declares")))
-            }
-            Ok(_) if content.len() != index(self.size) || sum.sum() != self.crc => {
+        match end {
+            End::Broken => Err(malformed(format!("part {name} does not inflate"))),
+            _ if content.len() >= limit => Err(bomb(format!("part {name} inflates to more than it declares"))),
+            _ if content.len() != index(self.size) || sum.sum() != self.crc => {
                 Err(malformed(format!("part {name} has a wrong size or checksum")))
             }
-            Ok(_) if used != self.data.len() => {
+            _ if used != self.data.len() => {
                 Err(malformed(format!("part {name} has bytes behind the end of its deflated content")))
             }
-            Ok(_) => Ok(content),
+            _ => Ok(content),
         }
     }
 }

@@ -1,13 +1,11 @@
 //! Decoding the streams that hold objects or the cross-reference. No other stream is ever decoded.
 
 use std::borrow::Cow;
-use std::io::Read;
-
-use flate2::bufread::DeflateDecoder;
 
 use super::syntax::{Dictionary, Value, from_hex, is_space};
 use crate::limits::StructureLimits;
 use crate::media::findings::{Broken, Walk, bomb, malformed};
+use crate::media::inflate::{End, inflate};
 
 /// What says how a stream is to be read.
 const READING: [&str; 6] = ["Filter", "DecodeParms", "Length", "N", "First", "W"];
@@ -90,14 +88,14 @@ fn inflated(content: &[u8], budget: &mut Budget) -> Walk<Vec<u8>> {
     let Some(data) = content.get(2..).filter(|_| content.first().is_some_and(|b| b & 0x0F == 8)) else {
         return Err(malformed("an object or cross-reference stream is not Flate data"));
     };
-    let mut out = Vec::new();
-    let most = budget.0.min(StructureLimits::ONE_STREAM_BYTES as u64);
-    let read = DeflateDecoder::new(data).take(most.saturating_add(1)).read_to_end(&mut out);
-    budget.charge(out.len())?;
-    if out.len() > StructureLimits::ONE_STREAM_BYTES {
-        return Err(too_long());
+    let left = usize::try_from(budget.0).unwrap_or(usize::MAX);
+    let inflated = inflate(data, left.min(StructureLimits::ONE_STREAM_BYTES).saturating_add(1));
+    budget.charge(inflated.bytes.len())?;
+    match inflated.end {
+        _ if inflated.bytes.len() > StructureLimits::ONE_STREAM_BYTES => Err(too_long()),
+        End::Broken => Err(malformed("an object or cross-reference stream does not inflate")),
+        End::Whole | End::Limit => Ok(inflated.bytes),
     }
-    read.map(|_| out).map_err(|_| malformed("an object or cross-reference stream does not inflate"))
 }
 
 /// Undoes the PNG predictors, which nearly every cross-reference stream uses. `None`: there is nothing to undo.

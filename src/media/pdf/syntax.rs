@@ -84,12 +84,27 @@ pub(super) enum Token<'a> {
     End,
 }
 
-pub(super) fn is_space(b: u8) -> bool {
+pub(super) const fn is_space(b: u8) -> bool {
     matches!(b, 0 | 9 | 10 | 12 | 13 | 32)
 }
 
+/// For each byte, whether it may stand in a number, a name or a word. Asked for nearly every byte of a document.
+const REGULAR: [bool; 256] = {
+    let mut regular = [true; 256];
+    let mut b = 0;
+    while b < 256 {
+        // The index is a byte: the cast loses nothing.
+        #[expect(clippy::cast_possible_truncation)]
+        let byte = b as u8;
+        regular[b] =
+            !is_space(byte) && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%');
+        b += 1;
+    }
+    regular
+};
+
 fn is_regular(b: u8) -> bool {
-    !is_space(b) && !b"()<>[]{}/%".contains(&b)
+    REGULAR[usize::from(b)]
 }
 
 /// Reads tokens from a position on.
@@ -284,7 +299,20 @@ fn hex_digit(b: u8) -> u8 {
 }
 
 fn number_or_word(raw: &[u8]) -> Token<'_> {
-    std::str::from_utf8(raw).ok().and_then(|text| text.parse().ok()).map_or(Token::Word(raw), Token::Integer)
+    integer(raw).map_or(Token::Word(raw), Token::Integer)
+}
+
+/// Digits behind at most one sign; one that does not fit is no integer.
+fn integer(raw: &[u8]) -> Option<i64> {
+    let (digits, sign) = match raw {
+        [b'-', digits @ ..] => (digits, -1),
+        [b'+', digits @ ..] | digits => (digits, 1),
+    };
+    digits.first()?;
+    digits.iter().try_fold(0i64, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(sign * i64::from(digit - b'0')),
+        _ => None,
+    })
 }
 
 /// What a string says: escapes and hexadecimal resolved, UTF-16 and UTF-8 by their marks, else Latin-1.

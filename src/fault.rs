@@ -80,6 +80,21 @@ impl FaultCode {
         }
     }
 
+    /// Whether the file may be the cause, so that the next attempt runs alone: it had got to what failed, a scanner, a
+    /// decoder or this program.
+    #[must_use]
+    pub const fn makes_suspect(self) -> bool {
+        matches!(
+            self,
+            Self::ClamdUnavailable
+                | Self::ClamdBusy
+                | Self::ClamdProtocol
+                | Self::JailUnavailable
+                | Self::DeadlineExceeded
+                | Self::Internal
+        )
+    }
+
     /// The most attempts that make sense for this code, whatever the configuration allows. A missing source
     /// is either replicated within minutes or gone for good.
     #[must_use]
@@ -99,13 +114,22 @@ pub struct Fault {
     pub stage: Stage,
     /// What happened, to what; escaped, at most [`MAX_DETAIL`] characters.
     pub detail: String,
+    /// False where this job had not been sent to what failed. Then its file cannot be the cause, and the attempt does
+    /// not count.
+    pub reached: bool,
 }
 
 impl Fault {
     /// `detail` is taken raw: it is escaped and cut here, once.
     #[must_use]
     pub fn new(code: FaultCode, stage: Stage, detail: impl AsRef<str>) -> Self {
-        Self { code, stage, detail: text::printable_within(detail.as_ref(), MAX_DETAIL) }
+        Self { code, stage, detail: text::printable_within(detail.as_ref(), MAX_DETAIL), reached: true }
+    }
+
+    /// The same fault, met before anything of this job was sent to what failed.
+    #[must_use]
+    pub fn before_reaching(self) -> Self {
+        Self { reached: false, ..self }
     }
 
     #[must_use]

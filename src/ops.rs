@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -19,11 +20,14 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::circuit::{self, Circuit};
 use crate::clock;
+use crate::fault::{Fault, FaultCode};
 use crate::pipeline::Pipeline;
 use crate::scanner::Probe;
 use crate::store::ObjectStore;
 use crate::telemetry::metrics::Metrics;
+use crate::verdict::Stage;
 
 /// A loop that has not turned for so long is stuck.
 const LIVE_WITHIN: i64 = 60;
@@ -31,7 +35,10 @@ const LIVE_WITHIN: i64 = 60;
 const MAX_CONNECTIONS: usize = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time between two rounds of probes, and between two while an engine is not trusted.
+/// The longest wait for the answers of the store to a round of probes.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The time between two rounds of probes, and between two while something is down.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -105,21 +112,39 @@ impl Health {
     }
 }
 
-/// Probes the engines and the buckets again and again, for readiness and the metrics; engines that are not trusted
-/// come back into service by it. Never returns.
+/// Probes the engines and the buckets again and again, for readiness, the metrics and the circuit; what is down comes
+/// back into service by it. Never returns.
 ///
 /// `warn_age` is the age of the signature database from which on it is worth a line in the log.
-pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Health, warn_age: Duration) {
+pub async fn probe_forever<S: ObjectStore>(
+    pipeline: &Pipeline<S>,
+    health: &Health,
+    circuit: &Circuit,
+    warn_age: Duration,
+) {
+    // Apart, so that one that keeps silent does not delay the other.
+    tokio::join!(probe_store_forever(pipeline, health, circuit), probe_engines_forever(pipeline, health, warn_age));
+}
+
+async fn probe_store_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Health, circuit: &Circuit) {
+    loop {
+        let store = probe_store(pipeline).await;
+        // Refused access is for a person to mend and may concern one route only: jobs go on and tell.
+        let is_down = store.as_ref().is_err_and(|fault| fault.code == FaultCode::S3Unavailable);
+        let problem = store.map_err(|fault| fault.to_string());
+        circuit.report(circuit::STORE, if is_down { problem.clone() } else { Ok(()) });
+        report(pipeline, health, "s3", problem);
+        // A job that met a silent store wakes it: the sooner the look, the fewer jobs burn an attempt.
+        tokio::select! {
+            () = tokio::time::sleep(if is_down { PROBE_AGAIN } else { PROBE_EVERY }) => {}
+            () = circuit.doubted(), if !is_down => {}
+        }
+    }
+}
+
+async fn probe_engines_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Health, warn_age: Duration) {
     let mut trusted = pipeline.judge.engines.trusted();
     loop {
-        let mut store = Ok(());
-        for route in &pipeline.routes {
-            for bucket in [&route.quarantine, &route.clean, &route.rejected] {
-                store = store.and(pipeline.store.probe(bucket).await);
-            }
-        }
-        store = store.and(pipeline.ledger.probe().await);
-        report(pipeline, health, "s3", store.map_err(|f| f.to_string()));
         for probe in pipeline.judge.engines.probe().await {
             tell_age(pipeline, &probe, warn_age);
             if let Some(trouble) = &probe.trouble {
@@ -135,6 +160,19 @@ pub async fn probe_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &Heal
             Ok(()) = trusted.changed() => tokio::time::sleep(PROBE_AGAIN).await,
         }
     }
+}
+
+/// Asks for every bucket at the same time; the first trouble in the order of the configuration counts.
+async fn probe_store<S: ObjectStore>(pipeline: &Pipeline<S>) -> Result<(), Fault> {
+    let buckets = pipeline.routes.iter().flat_map(|route| [&route.quarantine, &route.clean, &route.rejected]);
+    let probes = async {
+        let routes = join_all(buckets.map(|bucket| pipeline.store.probe(bucket))).await;
+        routes.into_iter().collect::<Result<(), Fault>>().and(pipeline.ledger.probe().await)
+    };
+    tokio::time::timeout(PROBE_PATIENCE, probes).await.unwrap_or_else(|_| {
+        let detail = format!("the store did not answer within {} s", PROBE_PATIENCE.as_secs());
+        Err(Fault::new(FaultCode::S3Unavailable, Stage::Fetch, detail))
+    })
 }
 
 fn tell_age<S>(pipeline: &Pipeline<S>, probe: &Probe, warn_age: Duration) {

@@ -1,5 +1,6 @@
 //! From the end of an attempt to what happens to the message: one total function, and the table that tests it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::event::UploadEvent;
@@ -18,6 +19,8 @@ pub enum Outcome {
     Faulted(Fault),
     /// The work was given up because this process is stopping.
     Interrupted,
+    /// Workers died over this message: it has to be marked before it is tried for the n-th time alone.
+    Suspected(u32),
 }
 
 /// What to do with the delivery. Every variant is carried out completely, or the delivery stays unsettled and
@@ -36,6 +39,9 @@ pub enum Settlement {
     DeadLetter(Failure),
     /// Give it back to the broker as it is: nothing was tried.
     HandBack,
+    /// Publish again with this count of suspect runs in its headers, confirmed, then ack: should the run that follows
+    /// end the worker, whoever gets the message next knows of it.
+    Mark(u32),
 }
 
 /// A fault together with the attempt that met it.
@@ -51,19 +57,65 @@ impl Failure {
     /// The message headers that describe this failure to people and tools, all text but the two counts.
     #[must_use]
     pub fn headers(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut headers = vec![
             (ATTEMPT_HEADER, self.attempt.to_string()),
             ("x-airlock-max-attempts", self.max_attempts.to_string()),
             ("x-airlock-error-class", self.fault.class().as_str().to_owned()),
             ("x-airlock-error-code", self.fault.code.to_string()),
             ("x-airlock-error-message", self.fault.detail.clone()),
             ("x-airlock-stage", self.fault.stage.to_string()),
-        ]
+        ];
+        if self.fault.code.makes_suspect() {
+            headers.push((SUSPECT_HEADER, "1".to_owned()));
+        }
+        headers
     }
 }
 
 /// Counts attempts that failed. Ours, because every broker version counts deliveries in its own way.
 pub const ATTEMPT_HEADER: &str = "x-airlock-attempt";
+
+/// On a message whose next attempt runs alone.
+pub const SUSPECT_HEADER: &str = "x-airlock-suspect";
+
+/// Counts the runs as a suspect that have begun.
+pub const CRASHES_HEADER: &str = "x-airlock-crashes";
+
+/// So many deliveries that ended without settlement make a message suspect. It may be the victim of restarts.
+const SUSPECT_AFTER: u32 = 3;
+/// So many suspect runs that ended without settlement are no accident.
+const MAX_CRASHES: u32 = 3;
+
+/// How a delivery may be worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Beside others.
+    Normal,
+    /// With no other job in this process.
+    Alone,
+    /// Not before it is marked as the n-th run of a suspect.
+    Mark(u32),
+    /// Not at all: it has ended too many workers.
+    CrashLoop,
+}
+
+/// Decides by what the headers tell: the broker's count of deliveries, our marks, and whether this delivery is a repeated
+/// one. The broker's count alone never condemns: it counts restarts and outages too.
+#[must_use]
+pub fn admit(headers: &BTreeMap<String, String>, redelivered: bool) -> Admission {
+    let count = |name: &str| headers.get(name).and_then(|n| n.parse().ok()).unwrap_or(0u32);
+    // Which of the two is there depends on the broker's version.
+    let deliveries = count("x-delivery-count").max(count("x-acquired-count"));
+    match count(CRASHES_HEADER) {
+        0 if deliveries >= SUSPECT_AFTER => Admission::Mark(1),
+        0 if headers.contains_key(SUSPECT_HEADER) => Admission::Alone,
+        0 => Admission::Normal,
+        // A marked message that comes again was in somebody's hands, who did not settle it.
+        begun if redelivered && begun >= MAX_CRASHES => Admission::CrashLoop,
+        begun if redelivered => Admission::Mark(begun + 1),
+        _ => Admission::Alone,
+    }
+}
 
 /// When to try again, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +140,8 @@ pub fn settle(outcome: Outcome, attempt: u32, rules: &RetryRules) -> Settlement 
         Outcome::Judged | Outcome::Ignored => Settlement::Ack,
         Outcome::Several(uploads) => Settlement::Split(uploads),
         Outcome::Interrupted => Settlement::HandBack,
+        Outcome::Suspected(run) => Settlement::Mark(run),
+        Outcome::Faulted(fault) if !fault.reached => Settlement::HandBack,
         Outcome::Faulted(fault) => {
             let max_attempts = fault.code.attempts(rules.attempts);
             let class = fault.class();
@@ -118,12 +172,16 @@ mod tests {
             Settlement::Retry { delay, failure } => format!("retry {}s after {}", delay.as_secs(), failure.attempt),
             Settlement::DeadLetter(failure) => format!("dead after {}", failure.attempt),
             Settlement::HandBack => "hand back".to_owned(),
+            Settlement::Mark(run) => format!("mark {run}"),
         };
+        let unreached = |code| Outcome::Faulted(Fault::new(code, Stage::Scan, "x").before_reaching());
         let table = [
             (Outcome::Judged, 1, "ack"),
             (Outcome::Ignored, 1, "ack"),
             (Outcome::Several(vec![]), 1, "split"),
             (Outcome::Interrupted, 3, "hand back"),
+            (Outcome::Suspected(2), 1, "mark 2"),
+            (unreached(FaultCode::ClamdUnavailable), 400, "hand back"),
             (fault(FaultCode::ClamdUnavailable), 1, "retry 10s after 1"),
             (fault(FaultCode::ClamdUnavailable), 2, "retry 60s after 2"),
             (fault(FaultCode::ClamdUnavailable), 3, "retry 60s after 3"),
@@ -136,6 +194,45 @@ mod tests {
         for (outcome, attempt, expected) in table {
             assert_eq!(kind(outcome.clone(), attempt), expected, "{outcome:?} at attempt {attempt}");
         }
+    }
+
+    #[test]
+    fn only_marked_runs_condemn_a_message() {
+        let admitted = |headers: &[(&str, &str)], redelivered| {
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            admit(&headers, redelivered)
+        };
+        type Row<'a> = (&'a [(&'a str, &'a str)], bool, Admission);
+        let table: [Row<'_>; 11] = [
+            (&[], false, Admission::Normal),
+            (&[("x-delivery-count", "2")], true, Admission::Normal),
+            (&[("x-delivery-count", "3")], true, Admission::Mark(1)),
+            (&[("x-acquired-count", "19"), ("x-delivery-count", "0")], true, Admission::Mark(1)),
+            (&[(SUSPECT_HEADER, "1")], false, Admission::Alone),
+            (&[(SUSPECT_HEADER, "1"), ("x-delivery-count", "3")], true, Admission::Mark(1)),
+            (&[(CRASHES_HEADER, "1")], false, Admission::Alone),
+            (&[(CRASHES_HEADER, "1"), ("x-delivery-count", "1")], true, Admission::Mark(2)),
+            (&[(CRASHES_HEADER, "2")], true, Admission::Mark(3)),
+            (&[(CRASHES_HEADER, "3")], false, Admission::Alone),
+            (&[(CRASHES_HEADER, "3")], true, Admission::CrashLoop),
+        ];
+        for (headers, redelivered, expected) in table {
+            assert_eq!(admitted(headers, redelivered), expected, "{headers:?} {redelivered}");
+        }
+    }
+
+    #[test]
+    fn what_failed_on_a_file_is_tried_alone() {
+        let headers = |code| {
+            let fault = Fault::new(code, Stage::Scan, "x");
+            Failure { fault, attempt: 1, max_attempts: 4 }
+                .headers()
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>()
+        };
+        assert!(headers(FaultCode::ClamdUnavailable).contains(&SUSPECT_HEADER));
+        assert!(!headers(FaultCode::S3Unavailable).contains(&SUSPECT_HEADER));
     }
 
     #[test]

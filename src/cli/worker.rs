@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Global, compose};
+use crate::circuit::Circuit;
 use crate::config::{Conditional, Settings};
 use crate::fault::{Fault, FaultCode};
 use crate::ops::{self, Health};
@@ -48,12 +49,13 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
     let connector = Connector::new(&settings.amqp, &settings.retry.tiers, limits.jobs, name)
         .map_err(|e| fatal(&format!("the AMQP runtime could not be started: {e}"), Exit::Fault))?;
 
+    let circuit = Arc::new(Circuit::default());
     let probes = {
-        let (pipeline, health) = (Arc::clone(&pipeline), Arc::clone(&health));
+        let (pipeline, health, circuit) = (Arc::clone(&pipeline), Arc::clone(&health), Arc::clone(&circuit));
         let warn_age = settings.scan.warn_signature_age;
-        tokio::spawn(async move { ops::probe_forever(&pipeline, &health, warn_age).await })
+        tokio::spawn(async move { ops::probe_forever(&pipeline, &health, &circuit, warn_age).await })
     };
-    Worker::new(AmqpBroker::new(connector), pipeline, limits, health).run(stop).await;
+    Worker::new(AmqpBroker::new(connector), pipeline, limits, health, circuit).run(stop).await;
     probes.abort();
     tracing::info!("stopped");
     Ok(Exit::Ok)

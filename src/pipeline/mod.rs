@@ -83,6 +83,19 @@ impl<S: ObjectStore> Pipeline<S> {
         self.finish(route, job, record, publisher).await
     }
 
+    /// Answers an upload from its record, if there is one that is certainly its own; the object is not looked at.
+    ///
+    /// # Errors
+    /// As [`Pipeline::process`].
+    pub async fn answer(&self, job: &Job, publisher: &impl Publisher) -> Result<Option<Record>, Fault> {
+        let route = self.route(&job.event.object)?;
+        let named = job.event.object.version.is_some() || job.event.etag.is_some();
+        let Some(record) = (if named { self.ledger.find_gone(&job.event).await? } else { None }) else {
+            return Ok(None);
+        };
+        self.settle_duplicate(route, job, record, "record", publisher).await.map(Some)
+    }
+
     /// The route of a quarantine bucket.
     ///
     /// # Errors

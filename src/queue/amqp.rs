@@ -5,19 +5,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions};
+use futures_util::future::BoxFuture;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions,
+    QueueDeclareOptions,
+};
 use lapin::protocol::basic::AMQPProperties as Properties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Acker, Channel, Confirmation, Connection, Consumer, Event};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use super::session::{Broken, Connector, PATIENCE, close, unavailable, within};
 use super::topology::{Topology, short};
-use super::{Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_ours_or_brokers, split};
+use super::{
+    Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_brokers, is_ours_or_brokers, split,
+};
 use crate::config::Unroutable;
 use crate::fault::{Fault, FaultCode};
-use crate::settlement::{ATTEMPT_HEADER, Failure, Settlement};
+use crate::settlement::{ATTEMPT_HEADER, CRASHES_HEADER, Failure, Settlement};
 use crate::verdict::Stage;
 
 /// RabbitMQ, or another broker that speaks its AMQP 0-9-1.
@@ -35,15 +41,16 @@ impl Broker for AmqpBroker {
 
     async fn open(&self) -> Result<AmqpSession, Fault> {
         let parts = self.0.open().await?;
-        let broken = Broken::default();
+        let (broken, blocked) = (Broken::default(), Arc::new(watch::Sender::new(None)));
         for connection in [&parts.consume, &parts.publish] {
-            watch(connection, broken.clone());
+            follow(connection, broken.clone(), Arc::clone(&blocked));
         }
         let publisher = Confirmed {
             channel: Arc::new(Mutex::new(parts.publish_channel)),
             topology: Arc::new(self.0.topology.clone()),
             unroutable: self.0.settings.unroutable,
             broken: broken.clone(),
+            blocked: Arc::clone(&blocked),
             _connection: None,
         };
         Ok(AmqpSession {
@@ -58,14 +65,16 @@ impl Broker for AmqpBroker {
     }
 }
 
-/// Reports the first error of a connection.
-fn watch(connection: &Connection, broken: Broken) {
+/// Reports the first error of a connection, and when the broker blocks it.
+fn follow(connection: &Connection, broken: Broken, blocked: Arc<watch::Sender<Option<String>>>) {
     let mut events = Box::pin(connection.events_listener());
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
-            if matches!(event, Event::Error(_)) {
-                broken.report();
-                return;
+            match event {
+                Event::ConnectionBlocked(reason) => _ = blocked.send_replace(Some(reason.clone())),
+                Event::ConnectionUnblocked => _ = blocked.send_replace(None),
+                Event::Error(_) => return broken.report(),
+                _ => {}
             }
         }
     });
@@ -101,18 +110,35 @@ impl Session for AmqpSession {
 
     async fn next(&mut self) -> Option<Result<AmqpDelivery, Fault>> {
         let consumer = self.consumer.as_mut()?;
-        let next = tokio::select! {
-            biased;
-            () = self.broken.reported() => return Some(Err(unavailable("the session with the broker broke"))),
-            next = consumer.next() => next,
-        };
-        match next {
+        match consumer.next().await {
             Some(Ok(delivery)) => Some(Ok(AmqpDelivery::new(delivery, self.publisher.clone()))),
             Some(Err(e)) => Some(Err(unavailable(format!("the consumer failed: {e}")))),
             None if self.cancelled => None,
             // The broker cancels a consumer whose queue is deleted, and (from 4.3) one whose ack is late.
             None => Some(Err(unavailable("the broker cancelled the consumer"))),
         }
+    }
+
+    fn failed(&self) -> BoxFuture<'static, Fault> {
+        let broken = self.broken.clone();
+        Box::pin(async move {
+            broken.reported().await;
+            unavailable("the session with the broker broke")
+        })
+    }
+
+    fn blocked(&self) -> watch::Receiver<Option<String>> {
+        self.publisher.blocked.subscribe()
+    }
+
+    async fn backlog(&mut self) -> Result<u64, Fault> {
+        // A channel of its own: a queue that is gone closes it.
+        let channel = within("open a channel", self.connections[0].create_channel()).await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = channel.queue_declare(short(self.queue.as_str()), options, FieldTable::default());
+        let queue = within("look at the work queue", declared).await?;
+        within("close a channel", channel.close(200, short("done"))).await?;
+        Ok(u64::from(queue.message_count()))
     }
 
     async fn cancel(&mut self) {
@@ -166,16 +192,30 @@ impl AmqpDelivery {
         Self { message, acker: Some(delivery.acker), properties, publisher }
     }
 
-    /// The message's own properties, its failure headers replaced by `failure`'s.
-    fn properties_with(&self, failure: Option<&Failure>) -> Properties {
+    fn headers_without(&self, left_out: fn(&str) -> bool) -> FieldTable {
         let mut headers = FieldTable::default();
         for (name, value) in self.properties.headers().iter().flat_map(FieldTable::inner) {
-            if !is_ours_or_brokers(name.as_str()) {
+            if !left_out(name.as_str()) {
                 headers.insert(name.clone(), value.clone());
             }
         }
+        headers
+    }
+
+    /// The message's own properties, its failure headers replaced by `failure`'s.
+    fn properties_with(&self, failure: Option<&Failure>) -> Properties {
+        let mut headers = self.headers_without(is_ours_or_brokers);
         for (name, value) in failure.iter().copied().flat_map(Failure::headers) {
             headers.insert(short(name), AMQPValue::LongString(LongString::from(value)));
+        }
+        self.properties.clone().with_headers(headers).with_delivery_mode(2)
+    }
+
+    /// The message's own properties, less what the broker counted, with another mark.
+    fn properties_marked(&self, mark: Option<u32>) -> Properties {
+        let mut headers = self.headers_without(is_brokers);
+        if let Some(run) = mark {
+            headers.insert(short(CRASHES_HEADER), AMQPValue::LongString(LongString::from(run.to_string())));
         }
         self.properties.clone().with_headers(headers).with_delivery_mode(2)
     }
@@ -195,8 +235,9 @@ impl AmqpDelivery {
     /// Gives the message back as a copy without another failed attempt: a nack would count towards the broker's own
     /// delivery limit. Only where publishing is impossible, a nack has to do.
     async fn hand_back(mut self) -> Result<(), Fault> {
-        let copy = self.publisher.send("jobs", "work", &self.message.body, self.properties.clone());
-        if copy.await.is_ok() {
+        let properties = self.properties_marked(None);
+        let blocked = self.publisher.blocked.borrow().is_some();
+        if !blocked && self.publisher.send("jobs", "work", &self.message.body, properties).await.is_ok() {
             return self.ack().await;
         }
         let acker = self.acker.take();
@@ -234,6 +275,10 @@ impl Delivery for AmqpDelivery {
                 self.republish("jobs", &Topology::retry_key(delay), &failure).await?;
             }
             Settlement::DeadLetter(failure) => self.republish("dlx", "dead", &failure).await?,
+            Settlement::Mark(run) => {
+                let properties = self.properties_marked(Some(run));
+                self.publisher.send("jobs", "work", &self.message.body, properties).await?;
+            }
         }
         self.ack().await
     }
@@ -247,6 +292,8 @@ pub struct Confirmed {
     topology: Arc<Topology>,
     unroutable: Unroutable,
     broken: Broken,
+    /// What the broker said when it stopped to accept publishing.
+    blocked: Arc<watch::Sender<Option<String>>>,
     /// Kept alive with the publisher: the connection of a tool, the connector of its runtime.
     _connection: Option<Arc<(Connection, Connector)>>,
 }
@@ -263,6 +310,7 @@ impl Confirmed {
             topology: Arc::new(connector.topology.clone()),
             unroutable: Unroutable::Stop,
             broken: Broken::default(),
+            blocked: Arc::default(),
             _connection: Some(Arc::new((connection, connector))),
         })
     }
@@ -284,9 +332,12 @@ impl Confirmed {
         let (to, routing_key) = (short(&exchange), short(key));
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let channel = self.channel.lock().await;
-        let published =
-            timeout(PATIENCE, async { channel.basic_publish(to, routing_key, options, body, properties).await?.await });
-        let fault = match published.await {
+        let published = async { channel.basic_publish(to, routing_key, options, body, properties).await?.await };
+        // One that is given up in mid-publish leaves a confirm behind that the next publish could take for its own.
+        let underway = Underway(Some(&self.broken));
+        let ended = self.in_time(published).await;
+        underway.over();
+        let fault = match ended {
             Ok(Ok(Confirmation::Ack(None))) => return Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => {
                 let detail = format!("no queue is bound to exchange {exchange} for key {key}");
@@ -297,11 +348,54 @@ impl Confirmed {
             }
             Ok(Ok(Confirmation::NotRequested)) => refused(&exchange, key, "the channel has no confirms"),
             Ok(Err(e)) => refused(&exchange, key, &e.to_string()),
-            Err(_) => refused(&exchange, key, "no confirm in time"),
+            Err(Late) => refused(&exchange, key, "no confirm in time"),
         };
         // Whether the message is out is unknown now; on this channel the next confirm would be ambiguous too.
         self.broken.report();
         Err(fault)
+    }
+}
+
+/// Reports a session whose publisher was dropped between a publish and its confirm.
+struct Underway<'a>(Option<&'a Broken>);
+
+impl Underway<'_> {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if let Some(broken) = self.0 {
+            broken.report();
+        }
+    }
+}
+
+/// A confirm did not come.
+struct Late;
+
+impl Confirmed {
+    /// Waits for a confirm. While the broker blocks publishing nothing comes and nothing is lost: that time does not
+    /// count, until the session ends.
+    async fn in_time<T>(&self, published: impl Future<Output = T>) -> Result<T, Late> {
+        let (mut published, mut blocked) = (std::pin::pin!(published), self.blocked.subscribe());
+        loop {
+            tokio::select! {
+                done = &mut published => return Ok(done),
+                () = self.broken.reported() => return Err(Late),
+                () = tokio::time::sleep(PATIENCE) => {}
+            }
+            if blocked.borrow_and_update().is_none() {
+                return Err(Late);
+            }
+            tokio::select! {
+                done = &mut published => return Ok(done),
+                () = self.broken.reported() => return Err(Late),
+                _ = blocked.wait_for(Option::is_none) => {}
+            }
+        }
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::{Broker, Delivery, Message, Notice, Publisher, Session, failure_headers, is_ours_or_brokers, split};
 use crate::fault::{Fault, FaultCode};
-use crate::settlement::Settlement;
+use crate::settlement::{CRASHES_HEADER, Settlement};
 use crate::verdict::Stage;
 
 /// The queues of one broker. Cheap to clone.
@@ -162,6 +163,18 @@ impl Session for MemorySession {
         }
     }
 
+    fn failed(&self) -> BoxFuture<'static, Fault> {
+        Box::pin(std::future::pending())
+    }
+
+    fn blocked(&self) -> watch::Receiver<Option<String>> {
+        watch::Sender::new(None).subscribe()
+    }
+
+    async fn backlog(&mut self) -> Result<u64, Fault> {
+        Ok(self.shared.lock().work.len() as u64)
+    }
+
     async fn cancel(&mut self) {
         self.consuming = false;
     }
@@ -205,6 +218,10 @@ impl Delivery for MemoryDelivery {
                 message.headers.retain(|name, _| !is_ours_or_brokers(name));
                 message.headers.extend(failure_headers(&failure));
                 self.shared.push_later(message, delay);
+            }
+            Settlement::Mark(run) => {
+                message.headers.insert(CRASHES_HEADER.to_owned(), run.to_string());
+                self.shared.push(message);
             }
             Settlement::DeadLetter(failure) => {
                 message.headers.retain(|name, _| !is_ours_or_brokers(name));

@@ -12,6 +12,8 @@ pub mod topology;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::event::UploadEvent;
@@ -85,6 +87,18 @@ pub trait Session: Send + 'static {
     /// The next message. After [`Session::cancel`] those that are already here, then `None`; an error ends the session.
     fn next(&mut self) -> impl Future<Output = Option<Result<Self::Delivery, Fault>>> + Send;
 
+    /// Returns when the session can no longer be used, with the reason.
+    fn failed(&self) -> BoxFuture<'static, Fault>;
+
+    /// Tells while the broker accepts no publishing (it is short of memory or disk), and what it said.
+    fn blocked(&self) -> watch::Receiver<Option<String>>;
+
+    /// How many messages wait to be taken: proof that the broker still answers, and that a silent consumer is right.
+    ///
+    /// # Errors
+    /// `broker.unavailable`; the session is over then.
+    fn backlog(&mut self) -> impl Future<Output = Result<u64, Fault>> + Send;
+
     /// Asks for no more messages.
     fn cancel(&mut self) -> impl Future<Output = ()> + Send;
 
@@ -104,8 +118,12 @@ pub trait Broker: Send + Sync + 'static {
 /// Headers of a message that goes back to a queue: its own, less those of an earlier failure and of the broker's
 /// bookkeeping (counted by other rules in every broker version), plus this failure's.
 pub(crate) fn is_ours_or_brokers(name: &str) -> bool {
-    name.starts_with("x-airlock-")
-        || matches!(name, "x-death" | "x-delivery-count" | "x-acquired-count")
+    name.starts_with("x-airlock-") || is_brokers(name)
+}
+
+/// Headers in which the broker counts. On a message that is published anew they would be somebody else's.
+pub(crate) fn is_brokers(name: &str) -> bool {
+    matches!(name, "x-death" | "x-delivery-count" | "x-acquired-count")
         || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")
 }

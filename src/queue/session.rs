@@ -8,7 +8,6 @@
 //! connections, and on a blocked connection not even an ack gets through. Both are driven by a small runtime of
 //! their own, so that no work of ours can delay a heartbeat.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_rs::TokioRuntime;
@@ -18,6 +17,7 @@ use lapin::types::LongString;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::topology::{Topology, short};
 use crate::config;
@@ -174,14 +174,14 @@ pub(super) async fn close(connection: &Connection) {
 
 /// Shared by deliveries and publishers of a session to say that it can no longer be trusted.
 #[derive(Clone, Default)]
-pub(super) struct Broken(Arc<tokio::sync::Notify>);
+pub(super) struct Broken(CancellationToken);
 
 impl Broken {
     pub(super) fn report(&self) {
-        self.0.notify_one();
+        self.0.cancel();
     }
 
     pub(super) async fn reported(&self) {
-        self.0.notified().await;
+        self.0.cancelled().await;
     }
 }

@@ -150,7 +150,7 @@ impl Metrics {
         for reason in ["open", "lost"] {
             let _ = self.session_restarts.get_or_create(&ReasonLabel { reason: Name(reason) });
         }
-        for place in ["record", "missing"] {
+        for place in ["record", "missing", "single_flight"] {
             let _ = self.duplicates.get_or_create(&WhereLabel { r#where: Name(place) });
         }
     }
@@ -193,7 +193,7 @@ impl Metrics {
         self.bytes.get_or_create(&DirectionLabel { direction: Name("out") }).inc_by(bytes);
     }
 
-    /// A delivery of an upload that has a verdict already; `place` is `record` or `missing`.
+    /// A delivery of an upload that has a verdict already; `place` is `record`, `missing` or `single_flight`.
     pub fn duplicate(&self, place: &'static str) {
         self.duplicates.get_or_create(&WhereLabel { r#where: Name(place) }).inc();
     }

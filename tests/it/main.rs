@@ -3,6 +3,7 @@
 //! run side by side.
 
 mod bombs;
+mod broker;
 mod cli;
 mod corpus;
 mod demo;

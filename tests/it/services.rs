@@ -58,6 +58,11 @@ impl PrivateClamd {
         format!("tcp://127.0.0.1:{}", self.port)
     }
 
+    /// Stops it as if its machine hung, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        freeze(&self.dir.path().join("clamd.pid"), frozen);
+    }
+
     /// What it says of these bytes, byte for byte, to a client that is not ours.
     pub async fn says(&self, bytes: &[u8]) -> String {
         raw_reply(&format!("127.0.0.1:{}", self.port), bytes).await
@@ -89,6 +94,68 @@ impl Drop for PrivateClamd {
         let script = root().join("scripts/services.d/clamd.sh");
         let _ = Command::new(script).arg("stop").arg(self.dir.path()).output();
     }
+}
+
+/// A RabbitMQ of this test's own, ended when dropped.
+pub struct PrivateRabbit {
+    dir: tempfile::TempDir,
+    pub url: String,
+}
+
+impl PrivateRabbit {
+    pub fn start() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::Builder::new().prefix("rabbit").tempdir().expect("a temporary folder");
+        // It runs as another user.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("a folder of our own");
+        let mut rabbit = Self { dir, url: String::new() };
+        rabbit.url = rabbit.script("start", &[]);
+        rabbit
+    }
+
+    /// On the same port, with what was durable.
+    pub fn again(&self) {
+        self.script("start", &[]);
+    }
+
+    /// SIGKILL.
+    pub fn crash(&self) {
+        self.script("crash", &[]);
+    }
+
+    /// `rabbitmqctl`.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        self.script("ctl", &[&["-q"], arguments].concat())
+    }
+
+    /// Stops the node as if its machine hung, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        freeze(&self.dir.path().join("node.pid"), frozen);
+    }
+
+    fn script(&self, command: &str, arguments: &[&str]) -> String {
+        let script = root().join("scripts/services.d/rabbitmq.sh");
+        let output = Command::new(script).arg(command).arg(self.dir.path()).args(arguments).output();
+        let output = output.expect("the RabbitMQ script runs");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "rabbitmq.sh {command} {arguments:?}: {out}{err}");
+        out.trim().to_owned()
+    }
+}
+
+impl Drop for PrivateRabbit {
+    fn drop(&mut self) {
+        let script = root().join("scripts/services.d/rabbitmq.sh");
+        let _ = Command::new(script).arg("crash").arg(self.dir.path()).output();
+    }
+}
+
+fn freeze(pid_file: &Path, frozen: bool) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = std::fs::read_to_string(pid_file).expect("a pid file");
+    let pid = pid.split_whitespace().next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+    let signal = if frozen { Signal::STOP } else { Signal::CONT };
+    kill_process(pid.expect("a pid"), signal).expect("the process gets the signal");
 }
 
 /// A scan by another client than ours: the whole reply, or nothing where clamd hangs up (with or without a reset).

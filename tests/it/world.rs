@@ -33,14 +33,20 @@ pub struct World {
     config: tempfile::NamedTempFile,
     channel: Channel,
     verdicts: Consumer,
-    _connection: Connection,
+    connection: Connection,
 }
 
 impl World {
     /// Buckets with versions, and a worker's settings for them.
     pub async fn new(name: &str) -> Self {
+        Self::on(name, &variable("AIRLOCK_TEST_AMQP")).await
+    }
+
+    /// The same with a broker of its own.
+    pub async fn on(name: &str, amqp: &str) -> Self {
         let id = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let settings = settings(&id);
+        let mut settings = settings(&id);
+        settings.insert("amqp.url".to_owned(), amqp.to_owned());
         let s3 = admin().await;
         for bucket in ["quarantine", "clean", "rejected"] {
             create_bucket(&s3, &format!("{bucket}-{id}")).await;
@@ -51,8 +57,8 @@ impl World {
         let flags = settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let sources = Sources { file: Some(config.path().to_owned()), env: Vec::new(), flags };
         let app = App::connect(&config::load(&sources).expect("valid settings").s3).await;
-        let (connection, channel, verdicts) = broker(&id).await;
-        Self { id, s3, app, settings, config, channel, verdicts, _connection: connection }
+        let (connection, channel, verdicts) = broker(&id, amqp).await;
+        Self { id, s3, app, settings, config, channel, verdicts, connection }
     }
 
     /// Another value for one setting of the workers to come.
@@ -65,6 +71,11 @@ impl World {
         let file = self.config.path().to_string_lossy().into_owned();
         let set = self.settings.iter().flat_map(|(k, v)| ["--set".to_owned(), format!("{k}={v}")]);
         ["--config".to_owned(), file].into_iter().chain(set).collect()
+    }
+
+    /// Connects the application again, after its broker was gone.
+    pub async fn reconnect(&mut self) {
+        (self.connection, self.channel, self.verdicts) = broker(&self.id, &self.settings["amqp.url"]).await;
     }
 
     pub async fn worker(&self) -> WorkerProcess {
@@ -245,10 +256,9 @@ pub async fn create_bucket(s3: &aws_sdk_s3::Client, name: &str) {
 }
 
 /// A channel with confirms, and a consumer bound to every verdict.
-async fn broker(id: &str) -> (Connection, Channel, Consumer) {
-    let url = variable("AIRLOCK_TEST_AMQP");
+async fn broker(id: &str, url: &str) -> (Connection, Channel, Consumer) {
     let runtime = async_rs::TokioRuntime::tokio_current();
-    let connection = Connection::connect_with_runtime(&url, ConnectionProperties::default(), runtime).await;
+    let connection = Connection::connect_with_runtime(url, ConnectionProperties::default(), runtime).await;
     let connection = connection.expect("the broker answers");
     let channel = connection.create_channel().await.expect("a channel");
     channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.expect("confirms");
@@ -259,8 +269,9 @@ async fn broker(id: &str) -> (Connection, Channel, Consumer) {
         .await
         .expect("the verdict exchange");
     let queue = format!("{id}.app");
+    let durable_queue = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel
-        .queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), FieldTable::default())
+        .queue_declare(queue.as_str().into(), durable_queue, FieldTable::default())
         .await
         .expect("the application's queue");
     channel

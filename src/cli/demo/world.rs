@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::compose;
 use super::engine::Engine;
 use super::files::DemoFile;
+use crate::circuit::Circuit;
 use crate::config::{self, Settings, Sources};
 use crate::embedded::{Action, EmbeddedS3, Grant};
 use crate::event::UploadEvent;
@@ -68,14 +69,15 @@ impl World {
         let store = s3::connect(&settings.s3).await;
         let pipeline = Arc::new(compose::pipeline(&settings, store, engine.engines, &metrics));
         let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(pipeline.judge.engines.names())));
+        let (limits, circuit) = (compose::limits(&settings), Arc::new(Circuit::default()));
         let worker =
-            Worker::new(broker.clone(), Arc::clone(&pipeline), compose::limits(&settings), Arc::clone(&health));
+            Worker::new(broker.clone(), Arc::clone(&pipeline), limits, Arc::clone(&health), Arc::clone(&circuit));
         let worker = tokio::spawn({
             let (stop, warn_age) = (stop.clone(), settings.scan.warn_signature_age);
             async move {
                 tokio::select! {
                     () = worker.run(stop) => {}
-                    () = ops::probe_forever(&pipeline, &health, warn_age) => {}
+                    () = ops::probe_forever(&pipeline, &health, &circuit, warn_age) => {}
                 }
             }
         });

@@ -28,6 +28,8 @@ use crate::verdict::{EngineInfo, Reason, ReasonCode, Stage};
 const NAME: &str = "clamd";
 /// How old a self-test may get before a probe repeats it: well before it is no longer believed.
 const SELF_TEST_EVERY: Duration = Duration::from_mins(5);
+/// The longest probe: one that hangs on a dead connection must not keep a clamd that is back out of service.
+const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// One or more clamd servers; scans go to them in turn.
 pub struct Clamd {
@@ -56,13 +58,14 @@ impl Clamd {
 
     async fn scan_somewhere(&self, snapshot: &Snapshot) -> Result<Answer, Fault> {
         let (backend, deadline) = (self.backend(), Instant::now() + self.timeout);
-        backend.prove(Proof::LIFETIME, deadline).await?;
+        // Nothing of this file has been sent yet: it cannot be to blame.
+        backend.prove(Proof::LIFETIME, deadline).await.map_err(Fault::before_reaching)?;
         scan_on(backend, snapshot, deadline).await.inspect_err(|_| backend.proof.lose())
     }
 
     /// Probes every server. One that works is enough; those that do not are told and not used.
     async fn probe_all(&self) -> Result<EngineInfo, Fault> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeout.min(PROBE_PATIENCE);
         let probes = join_all(self.backends.iter().map(|b| probe(b, deadline))).await;
         let works = probes.iter().any(Result::is_ok);
         let mut answer = None;

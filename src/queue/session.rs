@@ -152,9 +152,19 @@ impl Drop for Connector {
 pub(super) async fn within<T>(what: &str, call: impl Future<Output = lapin::Result<T>>) -> Result<T, Fault> {
     match timeout(PATIENCE, call).await {
         Err(_) => Err(late(what)),
-        Ok(Err(e)) => Err(unavailable(format!("cannot {what}: {e}"))),
+        Ok(Err(e)) => Err(unavailable(format!("cannot {what}: {}", said(&e)))),
         Ok(Ok(value)) => Ok(value),
     }
+}
+
+/// What an error says, with what to look at where the broker refuses something.
+fn said(error: &lapin::Error) -> String {
+    let text = error.to_string();
+    let refused = ["ACCESS_REFUSED", "ACCESS-REFUSED", "NOT_ALLOWED", "NOT-ALLOWED", "InvalidCredentials"];
+    if refused.iter().any(|mark| text.contains(mark)) {
+        return format!("the broker refuses this user, its password, its virtual host or a right: {text}");
+    }
+    text
 }
 
 pub(super) fn unavailable(detail: impl AsRef<str>) -> Fault {

@@ -21,9 +21,16 @@ struct Scene {
 
 impl Scene {
     async fn open(name: &str) -> Self {
+        Self::with(name, &[]).await
+    }
+
+    async fn with(name: &str, settings: &[(&str, String)]) -> Self {
         let rabbit = PrivateRabbit::start();
         let mut world = World::on(name, &rabbit.url).await;
         world.set("retry.attempts", "2");
+        for (key, value) in settings {
+            world.set(key, value.as_str());
+        }
         let worker = world.worker().await;
         Self { rabbit, world, worker, uploads: 0 }
     }
@@ -38,6 +45,10 @@ impl Scene {
     /// The trouble is over: an upload of now gets its verdict, and one of before too.
     async fn resumes(&mut self, trouble: &str) {
         let over = Instant::now();
+        while self.worker.get("/readyz").await.0 != 200 {
+            assert!(over.elapsed() < RESUME, "{trouble}: not ready again; log:\n{}", self.worker.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         self.world.reconnect().await;
         let key = self.submit().await;
         while self.world.keys("clean").await.iter().all(|clean| *clean != key) {
@@ -79,13 +90,13 @@ async fn the_worker_consumes_again_after_whatever_its_broker_does() {
 
     scene.rabbit.ctl(&["set_permissions", "guest", "", "", ""]);
     scene.rabbit.ctl(&["close_all_connections", "--global", "test"]);
-    scene.not_ready("refuses").await;
+    scene.not_ready("the broker refuses").await;
     scene.rabbit.ctl(&["set_permissions", "guest", ".*", ".*", ".*"]);
     scene.resumes("permissions revoked").await;
 
     scene.rabbit.ctl(&["change_password", "guest", "another"]);
     scene.rabbit.ctl(&["close_all_connections", "--global", "test"]);
-    scene.not_ready("user").await;
+    scene.not_ready("the broker refuses").await;
     scene.rabbit.ctl(&["change_password", "guest", "guest"]);
     scene.resumes("wrong password").await;
 
@@ -102,22 +113,20 @@ async fn the_worker_consumes_again_after_whatever_its_broker_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_accepts_no_messages_is_waited_for() {
-    let mut scene = Scene::open("blocked").await;
-    scene.submit().await;
-    scene.world.until_judged().await;
-    // Published before the alarm, worked on behind it.
-    scene.rabbit.ctl(&["suspend_listeners"]);
-    let mut keys = Vec::new();
-    for _ in 0..20 {
-        keys.push(scene.submit().await);
+    let clamd = PrivateClamd::start(&[]);
+    let mut scene = Scene::with("blocked", &[("clamd.addresses", format!("[\"{}\"]", clamd.address()))]).await;
+    // Taken before the alarm, to be published behind it.
+    clamd.freeze(true);
+    for _ in 0..8 {
+        scene.submit().await;
     }
     scene.rabbit.ctl(&["set_vm_memory_high_watermark", "absolute", "1MiB"]);
+    clamd.freeze(false);
     scene.not_ready("accepts no messages").await;
     // Longer than any answer of the broker is waited for.
     tokio::time::sleep(Duration::from_secs(15)).await;
     let restarts = scene.worker.log().matches("no session with the broker").count();
     scene.rabbit.ctl(&["set_vm_memory_high_watermark", "0.6"]);
-    scene.rabbit.ctl(&["resume_listeners"]);
     scene.resumes("memory alarm for 15 s").await;
     assert_eq!(restarts, 0, "no session is given up for a broker that only asks to wait");
 }

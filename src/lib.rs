@@ -33,6 +33,8 @@ pub mod embedded;
 
 // Runtime.
 pub mod ops;
+pub mod pace;
+pub mod reconcile;
 pub mod shutdown;
 pub mod telemetry;
 pub mod worker;

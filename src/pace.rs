@@ -1,7 +1,7 @@
 //! Pace: how fast a tool that walks through a bucket may act, so that a backlog reaches the workers as a stream and
 //! not as a wave.
 
-use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,38 +10,22 @@ use tokio::time::{Instant, sleep_until};
 /// How much a walk that was held up may catch up on. Timers are too coarse to space a high rate evenly.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
+/// What a rate may be counted in.
+const UNITS: [(&str, Duration); 3] =
+    [("s", Duration::from_secs(1)), ("m", Duration::from_mins(1)), ("h", Duration::from_hours(1))];
+
 /// So many in a unit of time: `50/s`, `600/m`, `1000/h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    count: u32,
-    unit: Unit,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Second,
-    Minute,
-    Hour,
-}
-
-impl Unit {
-    const ALL: [(&'static str, Self, Duration); 3] = [
-        ("s", Self::Second, Duration::from_secs(1)),
-        ("m", Self::Minute, Duration::from_mins(1)),
-        ("h", Self::Hour, Duration::from_hours(1)),
-    ];
-
-    fn row(self) -> (&'static str, Duration) {
-        let row = Self::ALL.into_iter().find(|(_, unit, _)| *unit == self);
-        row.map_or(("s", Duration::from_secs(1)), |(name, _, length)| (name, length))
-    }
+    count: NonZeroU32,
+    unit: Duration,
 }
 
 impl Rate {
     /// The time from one to the next.
     #[must_use]
     pub fn interval(self) -> Duration {
-        self.unit.row().1 / self.count.max(1)
+        self.unit / self.count.get()
     }
 }
 
@@ -49,17 +33,12 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || "must be a whole number above 0 per s, m or h, such as \"50/s\"".to_owned();
-        let (count, unit) = text.split_once('/').ok_or_else(bad)?;
-        let unit = Unit::ALL.into_iter().find(|(name, ..)| *name == unit).map(|(_, unit, _)| unit).ok_or_else(bad)?;
-        let count = count.parse().ok().filter(|n| *n > 0).ok_or_else(bad)?;
-        Ok(Self { count, unit })
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.count, self.unit.row().0)
+        let read = || {
+            let (count, unit) = text.split_once('/')?;
+            let (_, unit) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
+            Some(Self { count: count.parse().ok()?, unit })
+        };
+        read().ok_or_else(|| "must be a whole number above 0 per s, m or h, such as \"50/s\"".to_owned())
     }
 }
 
@@ -95,7 +74,7 @@ mod tests {
     fn a_rate_is_a_number_and_a_unit() {
         for (text, millis) in [("50/s", 20), ("600/m", 100), ("1000/h", 3_600)] {
             let rate: Rate = text.parse().unwrap();
-            assert_eq!((rate.interval(), rate.to_string()), (Duration::from_millis(millis), text.to_owned()));
+            assert_eq!(rate.interval(), Duration::from_millis(millis), "{text}");
         }
         for text in ["", "50", "0/s", "-1/s", "1.5/s", "/s", "5/", "5/d", "99999999999/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");

@@ -4,12 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use airlock::config::{self, Sources};
+use airlock::embedded::EmbeddedS3;
+use airlock::object::Bucket;
+use airlock::store::ObjectStore;
+use airlock::store::s3::{App, connect};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::process::airlock;
-use crate::services::testdata;
+use crate::services::{testdata, variable};
 use crate::world::World;
 
 const JPEG: &str = "clean/skizze.jpg";
@@ -208,6 +213,88 @@ async fn a_walk_over_several_pages_keeps_its_pace_and_goes_on_after_a_kill() {
     assert_eq!(keys, (0..UPLOADS).map(key).collect::<BTreeSet<_>>().iter().map(String::as_str).collect());
     let ids: BTreeSet<&String> = work.iter().map(|(id, _)| id).collect();
     assert_eq!(ids.len(), UPLOADS, "what is announced twice has the same id");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_it_cleanly() {
+    let world = without_worker("recstop").await;
+    for n in 0..3 {
+        world.upload(&format!("{n}.jpg"), b"x".to_vec(), None).await;
+    }
+    let mut command = airlock();
+    command.arg("reconcile").args(world.flags()).args(["--older-than", "0s", "--rate", "1/m"]);
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let started = Instant::now();
+    while world.depth("work").await == 0 {
+        assert!(started.elapsed() < Duration::from_mins(1), "nothing is announced");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pid = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it gets the signal");
+    let output = running.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("1 looked at") && told.contains("ended early"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submit_announces_what_is_current_page_by_page() {
+    let world = without_worker("recsubmit").await;
+    world.upload("a/old.jpg", b"x".to_vec(), None).await;
+    let current = world.upload("a/old.jpg", b"y".to_vec(), None).await;
+    world.upload("a/gone.jpg", b"x".to_vec(), None).await;
+    let delete = world.s3.delete_object().bucket(world.bucket("quarantine")).key("a/gone.jpg");
+    delete.send().await.expect("a delete marker");
+    world.upload("b.jpg", b"x".to_vec(), None).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state.json");
+    let args = ["--prefix", "a/", "--rate", "100/s", "--resume", state.to_str().expect("a path")];
+    let output = airlock().arg("submit").args(world.flags()).args(args).output().expect("the binary runs");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"a/old.jpg\n".as_slice()));
+    let work = world.take_work().await;
+    assert_eq!((work.len(), &work[0].1["version_id"]), (1, &json!(current)));
+    assert!(!state.exists(), "at the end there is nothing to go on from");
+}
+
+/// Every version once, on a store that goes on behind a key and on one that goes on with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_more_versions_than_a_page_is_listed_to_its_end() {
+    const VERSIONS: usize = 1_050;
+    let world = World::new("recmany").await;
+    let embedded = EmbeddedS3::start(0).await.expect("a server");
+    embedded.create_bucket(&world.bucket("quarantine"), true);
+    let (admin, endpoint) = (embedded.admin(), embedded.endpoint());
+    let ceph = [variable("AIRLOCK_TEST_S3"), variable("AIRLOCK_TEST_S3_KEY"), variable("AIRLOCK_TEST_S3_SECRET")];
+    for [endpoint, key, secret] in [ceph, [endpoint, admin.access_key.clone(), admin.secret_key.clone()]] {
+        let flags = [("endpoint", endpoint), ("access_key", key), ("secret_key", secret)];
+        let flags = flags.map(|(name, value)| format!("s3.{name}={value}")).to_vec();
+        let settings = config::load(&Sources { file: None, env: Vec::new(), flags }).expect("valid settings").s3;
+        let (app, store) = (App::connect(&settings).await, connect(&settings).await);
+        let bucket = Bucket::new(world.bucket("quarantine")).expect("a name");
+        let mut put = BTreeSet::new();
+        let keys = ["a", "a", "c", "d"].into_iter().chain(std::iter::repeat_n("b", VERSIONS));
+        let uploads = stream::iter(keys).map(|key| {
+            let (app, bucket) = (&app, bucket.as_str());
+            async move { (key.to_owned(), app.put(bucket, key, "x".into(), None).await.expect("an upload")) }
+        });
+        let mut uploads = uploads.buffer_unordered(8);
+        while let Some((key, version)) = uploads.next().await {
+            put.insert((key, version.expect("a version")));
+        }
+        let (mut listed, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = store.versions(&bucket, "", after.as_ref()).await.expect("a page");
+            let ids = page.versions.into_iter().map(|v| (v.object.key.into(), v.object.version.map(|v| v.to_string())));
+            listed.extend(ids.map(|(key, version): (String, _)| (key, version.expect("a version"))));
+            (after, pages) = (page.next, pages + 1);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert!((2..10).contains(&pages), "{pages}");
+        assert_eq!(listed.len(), put.len(), "none twice");
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), put);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,8 @@ pub mod embedded;
 // Runtime.
 pub mod circuit;
 pub mod ops;
+pub mod pace;
+pub mod reconcile;
 pub mod shutdown;
 pub mod telemetry;
 pub mod worker;

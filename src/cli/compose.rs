@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::config::{Cleanup, Conditional, EngineName, Settings};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultCode};
 use crate::ledger::Ledger;
 use crate::pipeline::{Budget, Judge, Pipeline};
+use crate::queue::amqp::Confirmed;
+use crate::queue::session::Connector;
 use crate::scanner::clamd::Clamd;
 use crate::scanner::yara::Yara;
 use crate::scanner::{Engines, Scanner};
@@ -13,7 +15,7 @@ use crate::settlement::RetryRules;
 use crate::snapshot::Spool;
 use crate::store::ObjectStore;
 use crate::telemetry::metrics::Metrics;
-use crate::verdict::WorkerInfo;
+use crate::verdict::{Stage, WorkerInfo};
 use crate::worker::Limits;
 
 /// The configured engines. Rules are compiled here; clamd is connected to when it is first asked.
@@ -50,17 +52,37 @@ pub fn pipeline<S: ObjectStore>(
     metrics: &Arc<Metrics>,
 ) -> Pipeline<S> {
     let store = Arc::new(store);
-    let conditional = settings.ledger.conditional == Conditional::Require;
     Pipeline {
-        ledger: Ledger::new(Arc::clone(&store), settings.ledger.bucket.clone(), conditional),
+        ledger: ledger(settings, &store),
         store,
         routes: settings.routes.clone(),
         judge: judge(settings, engines, metrics),
         spool: spool(settings),
-        delete_source: settings.s3.cleanup == Cleanup::Version,
+        delete_source: deletes_sources(settings),
         worker: worker_info(),
         metrics: Arc::clone(metrics),
     }
+}
+
+/// The verdict records in a store.
+pub fn ledger<S: ObjectStore>(settings: &Settings, store: &Arc<S>) -> Ledger<S> {
+    let conditional = settings.ledger.conditional == Conditional::Require;
+    Ledger::new(Arc::clone(store), settings.ledger.bucket.clone(), conditional)
+}
+
+/// Whether judged source versions are deleted.
+pub fn deletes_sources(settings: &Settings) -> bool {
+    settings.s3.cleanup == Cleanup::Version
+}
+
+/// A publisher for a tool, which the broker's own tools show under this name.
+///
+/// # Errors
+/// `broker.unavailable`.
+pub async fn publisher(settings: &Settings, name: &str) -> Result<Confirmed, Fault> {
+    let connector = Connector::new(&settings.amqp, &settings.retry.tiers, 1, name)
+        .map_err(|e| Fault::new(FaultCode::Internal, Stage::Event, e.to_string()))?;
+    Confirmed::open(connector).await
 }
 
 /// The limits of a worker.

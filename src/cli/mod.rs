@@ -5,9 +5,11 @@ mod config;
 mod demo;
 mod exit;
 mod healthcheck;
+mod reconcile;
 mod scan;
 mod submit;
 mod table;
+mod walk;
 mod worker;
 
 use std::path::PathBuf;
@@ -49,6 +51,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Publish upload events for keys or a prefix of a quarantine bucket
     Submit(submit::SubmitArgs),
+    /// Find uploads in quarantine whose event was lost, and clean up those that are judged already
+    Reconcile(reconcile::ReconcileArgs),
     /// Print the effective configuration with secrets redacted
     Config(config::ConfigArgs),
     /// Ask a running worker whether it is alive and ready; for container probes
@@ -92,6 +96,7 @@ pub fn main() -> Exit {
         Command::Scan(args) => run(scan::run(&cli.global, &args)),
         Command::Demo(args) => run(demo::run(&args)),
         Command::Submit(args) => run(submit::run(&cli.global, &args)),
+        Command::Reconcile(args) => run(reconcile::run(&cli.global, &args)),
         Command::Config(args) => config::run(&cli.global, &args),
         Command::Healthcheck(args) => run(healthcheck::run(&cli.global, &args)),
     };

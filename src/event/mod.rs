@@ -6,6 +6,8 @@
 
 mod s3;
 
+pub(crate) use self::s3::form_decode;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

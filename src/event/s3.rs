@@ -102,7 +102,7 @@ fn upload(record: Record) -> Result<UploadEvent, Fault> {
 }
 
 /// `application/x-www-form-urlencoded` decoding of one value: `+` is a space, `%XX` a byte. Decoded once.
-pub(super) fn form_decode(text: &str) -> Result<String, Fault> {
+pub(crate) fn form_decode(text: &str) -> Result<String, Fault> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

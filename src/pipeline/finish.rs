@@ -1,16 +1,15 @@
-//! Finish: everything behind the commit point, which can be done any number of times.
+//! Finish: everything behind the commit point, in its order, and what is told about it.
 
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::promote::clean_keys;
-use super::{Job, Pipeline};
+use super::{Aftermath, Job, Pipeline};
 use crate::fault::{Fault, FaultCode, FaultRecord, FaultSchema, fault_id};
 use crate::queue::{Notice, Publisher};
 use crate::route::Route;
 use crate::settlement::Failure;
 use crate::store::ObjectStore;
-use crate::verdict::{Record, Source, Stage, Verdict, WorkerInfo};
+use crate::verdict::{Record, Source, Stage, WorkerInfo};
 use crate::{clock, text};
 
 impl<S: ObjectStore> Pipeline<S> {
@@ -22,12 +21,17 @@ impl<S: ObjectStore> Pipeline<S> {
         record: Record,
         publisher: &impl Publisher,
     ) -> Result<Record, Fault> {
+        let aftermath = self.aftermath();
         self.point(&job.event.object, &record).await?;
-        publisher.publish(verdict_notice(route, &record, &self.worker, job.message.message_id.as_ref())?).await?;
-        // What was stored nowhere is not deleted either: only a file too large to be copied.
-        let kept = record.output.is_some() || record.verdict == Verdict::Superseded;
-        if self.delete_source && kept {
-            self.delete_source(job, &record).await;
+        aftermath.publish(route, &record, job.message.message_id.as_ref(), publisher).await?;
+        if aftermath.deletes(&record) {
+            let mut object = job.event.object.clone();
+            object.version = record.source.version_id.clone().or(object.version);
+            // A failure does not fail the job: the verdict stands, and the object stays where nobody but Airlock
+            // reads it until `airlock reconcile` finds it.
+            if let Err(fault) = aftermath.delete(&object).await {
+                tracing::warn!(code = %fault.code, "{object} is judged but could not be deleted: {}", fault.detail);
+            }
         }
         log(route, &record);
         Ok(record)
@@ -43,44 +47,17 @@ impl<S: ObjectStore> Pipeline<S> {
         publisher: &impl Publisher,
     ) -> Result<Record, Fault> {
         self.metrics.duplicate(place);
-        if record.verdict == Verdict::Rejected {
-            self.recall(route, &record).await?;
-        }
+        self.aftermath().recall(route, &record).await?;
         self.finish(route, job, record, publisher).await
     }
 
-    /// Removes whatever was promoted for a rejected upload. On an unversioned clean bucket this is best effort.
-    pub(super) async fn recall(&self, route: &Route, record: &Record) -> Result<(), Fault> {
-        let (Some(source), Ok(key)) = (record.source_id, crate::object::ObjectKey::new(record.source.key.clone()))
-        else {
-            return Ok(());
-        };
-        for key in clean_keys(route, &key, &source) {
-            let removed = self.store.remove_clean(&route.clean, &key, &source).await?;
-            if removed > 0 {
-                let name = text::printable(key.as_str());
-                tracing::warn!(
-                    event = "recalled", severity = "high", source_id = %source, key = name, removed,
-                    "recalled {removed} clean version(s) of {name}: the upload is rejected"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes exactly the version that was judged. A failure does not fail the job: the verdict stands, and the
-    /// object stays where nobody but Airlock reads it.
-    async fn delete_source(&self, job: &Job, record: &Record) {
-        let mut object = job.event.object.clone();
-        object.version = record.source.version_id.clone().or(object.version);
-        if let Err(fault) = self.store.delete_version(&object).await {
-            tracing::warn!(code = %fault.code, "{object} is judged but could not be deleted: {}", fault.detail);
-        }
+    pub(super) fn aftermath(&self) -> Aftermath<'_, S> {
+        Aftermath { store: &self.store, worker: &self.worker, delete_source: self.delete_source }
     }
 }
 
 /// The CloudEvent that tells the application.
-fn verdict_notice(
+pub(super) fn verdict_notice(
     route: &Route,
     record: &Record,
     worker: &WorkerInfo,

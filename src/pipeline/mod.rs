@@ -4,6 +4,7 @@
 //! record, publish, delete. Whatever happens between two of these steps, doing the whole again ends in the same
 //! state; the crash table at the top of [`promote`](self) says why.
 
+mod aftermath;
 mod budget;
 mod fetch;
 mod finish;
@@ -28,6 +29,7 @@ use crate::store::{ObjectStore, Opened, Pointer};
 use crate::telemetry::metrics::Metrics;
 use crate::verdict::{EventInfo, Record, Stage, Timings, Verdict, WorkerInfo};
 
+pub use self::aftermath::Aftermath;
 pub use self::budget::Budget;
 pub use self::fetch::{complete, essence};
 pub use self::finish::fault_notice;
@@ -152,11 +154,11 @@ impl<S: ObjectStore> Pipeline<S> {
         self.metrics.took(Stage::Store, started.elapsed());
         match self.ledger.commit(&record).await? {
             Committed::Ours => {}
-            Committed::Recalled => self.recall(route, &record).await?,
+            Committed::Recalled => self.aftermath().recall(route, &record).await?,
             Committed::Theirs(theirs) => {
                 self.metrics.duplicate("record");
                 match theirs.verdict {
-                    Verdict::Rejected => self.recall(route, &theirs).await?,
+                    Verdict::Rejected => self.aftermath().recall(route, &theirs).await?,
                     Verdict::Clean | Verdict::Superseded => self.withdraw(&record, &theirs).await?,
                 }
                 return Ok(*theirs);

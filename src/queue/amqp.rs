@@ -15,16 +15,19 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Acker, Channel, Confirmation, Connection, Consumer, Event};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::session::{Broken, Connector, PATIENCE, close, unavailable, within};
 use super::topology::{Topology, short};
 use super::{
-    Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_brokers, is_ours_or_brokers, split,
+    Announcer, Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_brokers, is_ours_or_brokers,
+    split,
 };
 use crate::config::Unroutable;
+use crate::event::UploadEvent;
 use crate::fault::{Fault, FaultCode};
 use crate::settlement::{ATTEMPT_HEADER, CRASHES_HEADER, Failure, Settlement};
-use crate::verdict::Stage;
+use crate::verdict::{NAMESPACE, Stage};
 
 /// RabbitMQ, or another broker that speaks its AMQP 0-9-1.
 pub struct AmqpBroker(Arc<Connector>);
@@ -308,23 +311,11 @@ impl Confirmed {
         Ok(Self {
             channel: Arc::new(Mutex::new(channel)),
             topology: Arc::new(connector.topology.clone()),
-            unroutable: Unroutable::Stop,
+            unroutable: connector.settings.unroutable,
             broken: Broken::default(),
             blocked: Arc::default(),
             _connection: Some(Arc::new((connection, connector))),
         })
-    }
-
-    /// Publishes an upload event to the events exchange.
-    ///
-    /// # Errors
-    /// `verdicts.unroutable` when no queue is bound to it, `broker.unavailable` without a confirm.
-    pub async fn submit(&self, body: &[u8], message_id: &str) -> Result<(), Fault> {
-        let properties = Properties::default()
-            .with_content_type(short("application/json"))
-            .with_message_id(short(message_id))
-            .with_delivery_mode(2);
-        self.send("events", "upload", body, properties).await
     }
 
     async fn send(&self, exchange: &str, key: &str, body: &[u8], properties: Properties) -> Result<(), Fault> {
@@ -401,6 +392,18 @@ impl Confirmed {
 
 fn refused(exchange: &str, key: &str, why: &str) -> Fault {
     Fault::new(FaultCode::BrokerUnavailable, Stage::Publish, format!("publishing {key} to {exchange}: {why}"))
+}
+
+impl Announcer for Confirmed {
+    async fn announce(&self, event: &UploadEvent) -> Result<(), Fault> {
+        let body = event.to_json();
+        let id = Uuid::new_v5(&NAMESPACE, &body).to_string();
+        let properties = Properties::default()
+            .with_content_type(short("application/json"))
+            .with_message_id(short(id))
+            .with_delivery_mode(2);
+        self.send("events", "upload", &body, properties).await
+    }
 }
 
 impl Publisher for Confirmed {

@@ -71,6 +71,16 @@ pub trait Publisher: Clone + Send + Sync + 'static {
     fn publish(&self, notice: Notice) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
+/// Publishes upload events, for tools that announce what nobody else did.
+pub trait Announcer: Send + Sync + 'static {
+    /// Returns once the broker has confirmed the event in at least one queue. The message's id follows from the event:
+    /// announced again it has the same one.
+    ///
+    /// # Errors
+    /// `verdicts.unroutable` when no queue is bound, `broker.unavailable` when the confirm did not come.
+    fn announce(&self, event: &UploadEvent) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
 /// Connections, channels and a consumer that live and die together.
 pub trait Session: Send + 'static {
     type Delivery: Delivery;

@@ -2,7 +2,8 @@
 //!
 //! There is no general put. A clean bucket takes a [`Sanitized`], a rejected bucket a [`Rejection`], the ledger a
 //! [`Record`]: what may be written where is decided by the compiler. There is no server-side copy from quarantine
-//! to clean either, since a copy would take whatever lies under the key by then.
+//! to clean either, since a copy would take whatever lies under the key by then. The one copy into quarantine comes
+//! from the rejected bucket.
 
 pub mod s3;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::object::{Bucket, ETag, ObjectKey, ObjectRef, Sha256, SourceId, VersionId};
+use crate::route::Route;
 use crate::stage::{Rejection, Sanitized};
 use crate::verdict::Record;
 
@@ -69,13 +71,31 @@ pub struct Pointer {
     pub last_modified: i64,
 }
 
-/// One page of a listing.
+/// One version of an object, as a listing shows it. Without an id it is the one that a bucket without versions has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub object: ObjectRef,
+    pub etag: Option<ETag>,
+    pub size: u64,
+    /// Seconds since 1970, cut as a GET tells them: listings have milliseconds.
+    pub last_modified: i64,
+    /// Nothing was put over it since, and it is not deleted.
+    pub latest: bool,
+}
+
+/// Behind which key, or which version of it, a listing goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    pub key: ObjectKey,
+    pub version: Option<String>,
+}
+
+/// One page of a listing of versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
-    /// The keys of current objects.
-    pub keys: Vec<ObjectKey>,
+pub struct VersionPage {
+    pub versions: Vec<Listed>,
     /// Give it to the next call; `None` at the end.
-    pub next: Option<String>,
+    pub next: Option<Marker>,
 }
 
 /// An object store with S3's semantics. Faults are `s3.unavailable` and `s3.denied`.
@@ -83,7 +103,7 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Begins to read an object, the pinned version where there is one. `None`: it is not there.
     fn open(&self, object: &ObjectRef) -> impl Future<Output = Result<Option<Opened>, Fault>> + Send;
 
-    /// What lies under a key of a clean bucket.
+    /// What lies under a key of a clean or a rejected bucket.
     fn head(&self, bucket: &Bucket, key: &ObjectKey)
     -> impl Future<Output = Result<Option<ObjectFacts>, Fault>> + Send;
 
@@ -135,13 +155,24 @@ pub trait ObjectStore: Send + Sync + 'static {
         source: &SourceId,
     ) -> impl Future<Output = Result<usize, Fault>> + Send;
 
-    /// The current objects below a prefix, in pages of at most 1000.
-    fn list(
+    /// All versions of the objects below a prefix, in the order of their keys, in pages of at most 1000; without the
+    /// delete markers. In a bucket without versions each object is its only version.
+    fn versions(
         &self,
         bucket: &Bucket,
         prefix: &str,
-        after: Option<String>,
-    ) -> impl Future<Output = Result<Page, Fault>> + Send;
+        after: Option<&Marker>,
+    ) -> impl Future<Output = Result<VersionPage, Fault>> + Send;
+
+    /// Copies what a route has rejected into its quarantine bucket, to be judged anew. This is the only way back, and
+    /// it goes where nothing is served: the bytes get no further without a new verdict. Nothing but the bytes is
+    /// copied. `None`: nothing lies under the rejected key.
+    fn put_back(
+        &self,
+        route: &Route,
+        rejected: &ObjectKey,
+        fresh: &ObjectKey,
+    ) -> impl Future<Output = Result<Option<Stored>, Fault>> + Send;
 
     /// Whether a bucket answers.
     fn probe(&self, bucket: &Bucket) -> impl Future<Output = Result<(), Fault>> + Send;

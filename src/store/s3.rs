@@ -7,11 +7,14 @@
 mod app;
 mod client;
 mod error;
+mod listing;
 mod signing;
 
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::copy_object::CopyObjectOutput;
+use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{MetadataDirective, TaggingDirective};
 use bytes::Bytes;
@@ -20,9 +23,12 @@ use futures_util::stream;
 
 use self::error::{ErrorKind, fault, kind, none_when_gone};
 use self::signing::KnownDigest;
-use super::{Destination, ObjectFacts, ObjectStore, Opened, Page, Pointer, Put, Stored, metadata, source_object};
+use super::{
+    Destination, Marker, ObjectFacts, ObjectStore, Opened, Pointer, Put, Stored, VersionPage, metadata, source_object,
+};
 use crate::fault::{Fault, FaultCode};
 use crate::object::{Bucket, ETag, ObjectKey, ObjectRef, SourceId, VersionId};
+use crate::route::Route;
 use crate::snapshot::{Snapshot, Spool};
 use crate::stage::{Rejection, Sanitized};
 use crate::verdict::{Record, Stage};
@@ -93,57 +99,37 @@ impl S3 {
         })
     }
 
-    /// The ids of all versions of exactly this key, `null` included: here it names bytes that are to be removed.
-    async fn versions(&self, bucket: &Bucket, key: &ObjectKey) -> Result<Vec<String>, Fault> {
-        let (mut found, mut key_marker, mut version_marker) = (Vec::new(), None, None);
-        loop {
-            let page = self
-                .0
-                .list_object_versions()
-                .bucket(bucket.as_str())
-                .prefix(key.as_str())
-                .set_key_marker(key_marker)
-                .set_version_id_marker(version_marker)
-                .send()
-                .await
-                .map_err(|e| fault(Stage::Store, &format!("LIST versions {bucket}"), &e))?;
-            let same = page.versions().iter().filter(|v| v.key() == Some(key.as_str()));
-            found.extend(same.filter_map(|v| v.version_id().map(str::to_owned)));
-            // Keys are listed in order, so a page that has gone beyond ours is the last one of interest.
-            let beyond = page.versions().last().is_some_and(|v| v.key() > Some(key.as_str()));
-            if page.is_truncated() != Some(true) || beyond {
-                return Ok(found);
-            }
-            key_marker = page.next_key_marker().map(str::to_owned);
-            version_marker = page.next_version_id_marker().map(str::to_owned);
-        }
+    async fn copy_rejected(&self, to: &Destination, from: &ObjectRef, etag: Option<&ETag>) -> Result<Stored, Fault> {
+        let request = self.copy(from, &to.bucket, &to.key).set_copy_source_if_match(etag.map(ToString::to_string));
+        let sent = request
+            .set_metadata(Some(to.metadata.clone().into_iter().collect()))
+            .content_disposition(INERT_DISPOSITION)
+            .send()
+            .await;
+        sent.map(|out| stored(&out)).map_err(|e| fault(Stage::Store, &format!("COPY to {}", to.bucket), &e))
     }
 
-    async fn copy_rejected(&self, to: &Destination, from: &ObjectRef, etag: Option<&ETag>) -> Result<Stored, Fault> {
+    /// A copy of the bytes, without type, metadata and tags: the uploader's tags could steer lifecycle rules.
+    fn copy(&self, from: &ObjectRef, bucket: &Bucket, key: &ObjectKey) -> CopyObjectFluentBuilder {
         let mut source = format!("{}/{}", from.bucket, encode_path(from.key.as_str()));
         if let Some(version) = &from.version {
             source.push_str("?versionId=");
             source.push_str(version.as_str());
         }
-        let out = self
-            .0
+        self.0
             .copy_object()
-            .bucket(to.bucket.as_str())
-            .key(to.key.as_str())
+            .bucket(bucket.as_str())
+            .key(key.as_str())
             .copy_source(source)
-            .set_copy_source_if_match(etag.map(ToString::to_string))
             .metadata_directive(MetadataDirective::Replace)
-            // The uploader's tags could steer lifecycle rules of the rejected bucket.
             .tagging_directive(TaggingDirective::Replace)
-            .set_metadata(Some(to.metadata.clone().into_iter().collect()))
             .content_type(INERT_TYPE)
-            .content_disposition(INERT_DISPOSITION)
-            .send()
-            .await
-            .map_err(|e| fault(Stage::Store, &format!("COPY to {}", to.bucket), &e))?;
-        let etag = out.copy_object_result().and_then(|r| r.e_tag()).map(ETag::parse);
-        Ok(Stored { version: VersionId::parse(out.version_id()), etag })
     }
+}
+
+fn stored(copied: &CopyObjectOutput) -> Stored {
+    let etag = copied.copy_object_result().and_then(|r| r.e_tag()).map(ETag::parse);
+    Stored { version: VersionId::parse(copied.version_id()), etag }
 }
 
 /// A browser that gets a rejected object saves it instead of showing it.
@@ -255,7 +241,7 @@ impl ObjectStore for S3 {
 
     async fn remove_clean(&self, bucket: &Bucket, key: &ObjectKey, source: &SourceId) -> Result<usize, Fault> {
         let (source, mut removed) = (source.to_string(), 0);
-        for version in self.versions(bucket, key).await? {
+        for version in self.versions_of(bucket, key).await? {
             let head = self.0.head_object().bucket(bucket.as_str()).key(key.as_str()).version_id(&version);
             let head = none_when_gone(head.send().await, Stage::Store, &format!("HEAD {bucket}"))?;
             if head.is_some_and(|h| lower_case(h.metadata()).get(metadata::SOURCE_ID) == Some(&source)) {
@@ -267,15 +253,15 @@ impl ObjectStore for S3 {
         Ok(removed)
     }
 
-    async fn list(&self, bucket: &Bucket, prefix: &str, after: Option<String>) -> Result<Page, Fault> {
-        let request = self.0.list_objects_v2().bucket(bucket.as_str()).prefix(prefix);
-        let page = request
-            .set_continuation_token(after)
-            .send()
-            .await
-            .map_err(|e| fault(Stage::Fetch, &format!("LIST {bucket}"), &e))?;
-        let keys = page.contents().iter().filter_map(|o| ObjectKey::new(o.key()?).ok()).collect();
-        Ok(Page { keys, next: page.next_continuation_token().map(str::to_owned) })
+    async fn versions(&self, bucket: &Bucket, prefix: &str, after: Option<&Marker>) -> Result<VersionPage, Fault> {
+        self.list_versions(bucket, prefix, after).await
+    }
+
+    async fn put_back(&self, route: &Route, key: &ObjectKey, fresh: &ObjectKey) -> Result<Option<Stored>, Fault> {
+        let from = ObjectRef { bucket: route.rejected.clone(), key: key.clone(), version: None };
+        let sent = self.copy(&from, &route.quarantine, fresh).send().await;
+        let copied = none_when_gone(sent, Stage::Store, &format!("COPY to {}", route.quarantine))?;
+        Ok(copied.as_ref().map(stored))
     }
 
     async fn probe(&self, bucket: &Bucket) -> Result<(), Fault> {

@@ -14,6 +14,7 @@ mod fuzz;
 mod notifications;
 mod pipeline;
 mod process;
+mod reconcile;
 mod samples;
 mod scanner;
 mod services;

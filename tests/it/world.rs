@@ -168,6 +168,18 @@ impl World {
         (headers, delivery.data)
     }
 
+    /// Takes everything that is ready out of the work queue: message ids and bodies.
+    pub async fn take_work(&self) -> Vec<(String, Value)> {
+        let queue = format!("{}.work", self.id);
+        let mut taken = Vec::new();
+        loop {
+            let got = self.channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true }).await;
+            let Some(message) = got.expect("the work queue is there") else { return taken };
+            let id = message.delivery.properties.message_id().clone().expect("an id").to_string();
+            taken.push((id, serde_json::from_slice(&message.delivery.data).expect("an event is JSON")));
+        }
+    }
+
     /// Ready messages of one of the world's queues.
     pub async fn depth(&self, queue: &str) -> u32 {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

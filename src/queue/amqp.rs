@@ -7,14 +7,15 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions};
 use lapin::protocol::basic::AMQPProperties as Properties;
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Acker, Channel, Confirmation, Connection, Consumer, Event};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::headers::{self, Origin, lasts, republished, text_headers};
 use super::session::{Broken, Connector, PATIENCE, close, unavailable, within};
 use super::topology::{Topology, short};
-use super::{Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_ours_or_brokers, split};
+use super::{Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, split};
 use crate::config::Unroutable;
 use crate::fault::{Fault, FaultCode};
 use crate::settlement::{ATTEMPT_HEADER, Failure, Settlement};
@@ -43,6 +44,7 @@ impl Broker for AmqpBroker {
             channel: Arc::new(Mutex::new(parts.publish_channel)),
             topology: Arc::new(self.0.topology.clone()),
             unroutable: self.0.settings.unroutable,
+            host: self.0.name.as_str().into(),
             broken: broken.clone(),
             _connection: None,
         };
@@ -107,7 +109,7 @@ impl Session for AmqpSession {
             next = consumer.next() => next,
         };
         match next {
-            Some(Ok(delivery)) => Some(Ok(AmqpDelivery::new(delivery, self.publisher.clone()))),
+            Some(Ok(delivery)) => Some(Ok(AmqpDelivery::new(delivery, &self.queue, self.publisher.clone()))),
             Some(Err(e)) => Some(Err(unavailable(format!("the consumer failed: {e}")))),
             None if self.cancelled => None,
             // The broker cancels a consumer whose queue is deleted, and (from 4.3) one whose ack is late.
@@ -152,32 +154,18 @@ impl Drop for AmqpDelivery {
 }
 
 impl AmqpDelivery {
-    fn new(delivery: lapin::message::Delivery, publisher: Confirmed) -> Self {
-        let properties = delivery.properties;
-        let headers = properties.headers().as_ref().map(text_headers).unwrap_or_default();
-        let message = Message {
-            content_type: properties.content_type().as_ref().map(ToString::to_string),
-            message_id: properties.message_id().as_ref().map(ToString::to_string),
-            failed_attempts: failed_attempts(headers.get(ATTEMPT_HEADER).map(String::as_str)),
-            redelivered: delivery.redelivered,
-            body: Bytes::from(delivery.data),
-            headers,
-        };
-        Self { message, acker: Some(delivery.acker), properties, publisher }
+    fn new(delivery: lapin::message::Delivery, queue: &str, publisher: Confirmed) -> Self {
+        let (acker, properties) = (delivery.acker.clone(), delivery.properties.clone());
+        Self { message: message(delivery, queue), acker: Some(acker), properties, publisher }
     }
 
-    /// The message's own properties, its failure headers replaced by `failure`'s.
+    /// The message's own properties with the next chapter of its story.
     fn properties_with(&self, failure: Option<&Failure>) -> Properties {
-        let mut headers = FieldTable::default();
-        for (name, value) in self.properties.headers().iter().flat_map(FieldTable::inner) {
-            if !is_ours_or_brokers(name.as_str()) {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
-        for (name, value) in failure.iter().copied().flat_map(Failure::headers) {
-            headers.insert(short(name), AMQPValue::LongString(LongString::from(value)));
-        }
-        self.properties.clone().with_headers(headers).with_delivery_mode(2)
+        republished(&self.properties, lasts, self.story(failure))
+    }
+
+    fn story(&self, failure: Option<&Failure>) -> BTreeMap<String, String> {
+        headers::story(&self.message.headers, self.message.origin.as_ref(), failure, &self.publisher.host)
     }
 
     async fn republish(&self, exchange: &str, key: &str, failure: &Failure) -> Result<(), Fault> {
@@ -195,7 +183,8 @@ impl AmqpDelivery {
     /// Gives the message back as a copy without another failed attempt: a nack would count towards the broker's own
     /// delivery limit. Only where publishing is impossible, a nack has to do.
     async fn hand_back(mut self) -> Result<(), Fault> {
-        let copy = self.publisher.send("jobs", "work", &self.message.body, self.properties.clone());
+        let properties = republished(&self.properties, |name| !headers::is_brokers(name), self.story(None));
+        let copy = self.publisher.send("jobs", "work", &self.message.body, properties);
         if copy.await.is_ok() {
             return self.ack().await;
         }
@@ -239,6 +228,26 @@ impl Delivery for AmqpDelivery {
     }
 }
 
+/// A message as we see it, out of this queue.
+pub(super) fn message(delivery: lapin::message::Delivery, queue: &str) -> Message {
+    let properties = delivery.properties;
+    let headers = properties.headers().as_ref().map(text_headers).unwrap_or_default();
+    let here = || Origin {
+        exchange: delivery.exchange.to_string(),
+        routing_key: delivery.routing_key.to_string(),
+        queue: queue.to_owned(),
+    };
+    Message {
+        content_type: properties.content_type().as_ref().map(ToString::to_string),
+        message_id: properties.message_id().as_ref().map(ToString::to_string),
+        origin: Some(Origin::of(&headers).unwrap_or_else(here)),
+        failed_attempts: failed_attempts(headers.get(ATTEMPT_HEADER).map(String::as_str)),
+        redelivered: delivery.redelivered,
+        body: Bytes::from(delivery.data),
+        headers,
+    }
+}
+
 /// Publishes one message at a time and waits for its confirm: lapin attaches a returned message to the wrong
 /// confirm when several are under way, and an unroutable verdict would look delivered.
 #[derive(Clone)]
@@ -246,6 +255,8 @@ pub struct Confirmed {
     channel: Arc<Mutex<Channel>>,
     topology: Arc<Topology>,
     unroutable: Unroutable,
+    /// Who fails, in the headers of messages that are published again.
+    host: Arc<str>,
     broken: Broken,
     /// Kept alive with the publisher: the connection of a tool, the connector of its runtime.
     _connection: Option<Arc<(Connection, Connector)>>,
@@ -262,6 +273,7 @@ impl Confirmed {
             channel: Arc::new(Mutex::new(channel)),
             topology: Arc::new(connector.topology.clone()),
             unroutable: Unroutable::Stop,
+            host: connector.name.as_str().into(),
             broken: Broken::default(),
             _connection: Some(Arc::new((connection, connector))),
         })
@@ -279,7 +291,13 @@ impl Confirmed {
         self.send("events", "upload", body, properties).await
     }
 
-    async fn send(&self, exchange: &str, key: &str, body: &[u8], properties: Properties) -> Result<(), Fault> {
+    pub(super) async fn send(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: Properties,
+    ) -> Result<(), Fault> {
         let exchange = self.topology.name(exchange);
         let (to, routing_key) = (short(&exchange), short(key));
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
@@ -326,16 +344,4 @@ impl Publisher for Confirmed {
             published => published,
         }
     }
-}
-
-/// The headers whose value is text or a whole number.
-fn text_headers(table: &FieldTable) -> BTreeMap<String, String> {
-    let text = |value: &AMQPValue| match value {
-        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok(),
-        AMQPValue::ShortString(text) => Some(text.to_string()),
-        AMQPValue::LongInt(n) => Some(n.to_string()),
-        AMQPValue::LongLongInt(n) => Some(n.to_string()),
-        _ => None,
-    };
-    table.inner().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect()
 }

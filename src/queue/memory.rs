@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::{Broker, Delivery, Message, Notice, Publisher, Session, failure_headers, is_ours_or_brokers, split};
+use super::headers::{lasts, redriven, story};
+use super::{Broker, Delivery, Message, Notice, Publisher, Session, split};
 use crate::fault::{Fault, FaultCode};
-use crate::settlement::Settlement;
+use crate::settlement::{Failure, Settlement};
 use crate::verdict::Stage;
 
 /// The queues of one broker. Cheap to clone.
@@ -74,8 +75,9 @@ impl MemoryBroker {
         let dead: Vec<Message> = self.shared.lock().dead.drain(..).collect();
         let count = dead.len();
         for mut message in dead {
-            message.headers.retain(|name, _| !is_ours_or_brokers(name));
-            message.headers.insert("x-airlock-redriven".to_owned(), "1".to_owned());
+            let story = redriven(&message.headers, message.origin.as_ref());
+            message.headers.retain(|name, _| lasts(name));
+            message.headers.extend(story);
             message.failed_attempts = 0;
             self.shared.push(message);
         }
@@ -202,13 +204,11 @@ impl Delivery for MemoryDelivery {
             }
             Settlement::Retry { delay, failure } => {
                 message.failed_attempts = failure.attempt;
-                message.headers.retain(|name, _| !is_ours_or_brokers(name));
-                message.headers.extend(failure_headers(&failure));
+                fail(&mut message, &failure);
                 self.shared.push_later(message, delay);
             }
             Settlement::DeadLetter(failure) => {
-                message.headers.retain(|name, _| !is_ours_or_brokers(name));
-                message.headers.extend(failure_headers(&failure));
+                fail(&mut message, &failure);
                 self.shared.lock().dead.push_back(message);
             }
         }
@@ -226,6 +226,13 @@ impl Drop for MemoryDelivery {
         drop(state);
         self.shared.arrived.notify_one();
     }
+}
+
+/// Writes a failure into the headers.
+fn fail(message: &mut Message, failure: &Failure) {
+    let story = story(&message.headers, message.origin.as_ref(), Some(failure), "this process");
+    message.headers.retain(|name, _| lasts(name));
+    message.headers.extend(story);
 }
 
 /// Publishes to whoever holds the receiver.
@@ -249,7 +256,6 @@ pub fn message(body: Vec<u8>, id: impl Into<String>) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settlement::Failure;
 
     async fn started(broker: &MemoryBroker) -> MemorySession {
         let mut session = broker.open().await.unwrap();

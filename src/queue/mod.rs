@@ -5,6 +5,8 @@
 //! is never acknowledged, so the broker hands its message out again (guarantee G3).
 
 pub mod amqp;
+pub mod dead;
+pub mod headers;
 pub mod memory;
 pub mod session;
 pub mod topology;
@@ -14,10 +16,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use self::headers::Origin;
 use crate::event::UploadEvent;
 use crate::fault::Fault;
 use crate::object::Sha256;
-use crate::settlement::{Failure, Settlement};
+use crate::settlement::Settlement;
 use crate::verdict::NAMESPACE;
 
 /// A message as it was delivered.
@@ -28,6 +31,8 @@ pub struct Message {
     pub message_id: Option<String>,
     /// Headers whose value is text; others stay with the delivery.
     pub headers: BTreeMap<String, String>,
+    /// How it first came to us; a broker in the process has no exchanges and says nothing.
+    pub origin: Option<Origin>,
     /// How many attempts have failed already, from our own header.
     pub failed_attempts: u32,
     /// The broker may have delivered it before.
@@ -101,15 +106,6 @@ pub trait Broker: Send + Sync + 'static {
     fn open(&self) -> impl Future<Output = Result<Self::Session, Fault>> + Send;
 }
 
-/// Headers of a message that goes back to a queue: its own, less those of an earlier failure and of the broker's
-/// bookkeeping (counted by other rules in every broker version), plus this failure's.
-pub(crate) fn is_ours_or_brokers(name: &str) -> bool {
-    name.starts_with("x-airlock-")
-        || matches!(name, "x-death" | "x-delivery-count" | "x-acquired-count")
-        || name.starts_with("x-first-death-")
-        || name.starts_with("x-last-death-")
-}
-
 /// One of the messages that a message with several records is split into.
 pub(crate) struct Part {
     pub id: String,
@@ -130,9 +126,4 @@ pub(crate) fn split(message: &Message, uploads: &[UploadEvent]) -> Vec<Part> {
 /// The attempt that a failure header counts, where it is readable.
 pub(crate) fn failed_attempts(header: Option<&str>) -> u32 {
     header.and_then(|h| h.parse().ok()).unwrap_or(0)
-}
-
-/// The failure headers as a map.
-pub(crate) fn failure_headers(failure: &Failure) -> BTreeMap<String, String> {
-    failure.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -35,7 +35,7 @@ pub struct Connector {
     pub(super) topology: Topology,
     prefetch: u16,
     /// Names the connections in the broker's tools.
-    name: String,
+    pub(super) name: String,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -94,7 +94,7 @@ impl Connector {
         Ok((connection, channel))
     }
 
-    async fn connect(&self, role: &str) -> Result<Connection, Fault> {
+    pub(super) async fn connect(&self, role: &str) -> Result<Connection, Fault> {
         let properties = ConnectionProperties::default()
             .with_connection_name(LongString::from(format!("airlock/{}/{role}", self.name)));
         let (uri, tls) = (self.uri()?, self.tls()?);

@@ -32,6 +32,7 @@ pub mod pipeline;
 pub mod embedded;
 
 // Runtime.
+pub mod dlq;
 pub mod ops;
 pub mod shutdown;
 pub mod telemetry;

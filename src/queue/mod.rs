@@ -6,6 +6,8 @@
 
 pub mod amqp;
 pub mod dead;
+pub mod declare;
+pub mod definitions;
 pub mod headers;
 pub mod memory;
 pub mod session;

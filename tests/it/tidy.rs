@@ -34,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("ports", &["store", "queue", "ledger"]),
     ("telemetry", &["telemetry"]),
     ("pipeline", &["pipeline"]),
-    ("runtime", &["ops", "shutdown", "worker", "embedded"]),
+    ("runtime", &["ops", "shutdown", "worker", "dlq", "embedded"]),
     ("composition", &["cli"]),
 ];
 

@@ -65,7 +65,7 @@ struct Filters {
     /// Died no longer ago
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     newer_than: Option<Duration>,
-    /// At most so many of those that match, the oldest first
+    /// At most so many of those that match, in the broker's order
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// One JSON object per line on standard output, everything else on standard error

@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
 use crate::process::airlock;
-use crate::services::testdata;
+use crate::services::{testdata, variable};
 use crate::world::World;
 
 /// The binary with a world's configuration, to its end.
@@ -74,7 +74,11 @@ async fn ids(world: &World, queue: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_counted_filtered_shown_and_discarded() {
     let world = world("dlq").await;
-    let of = |key: &str, uploader: &str| json!({"schema": "airlock.upload.v1", "bucket": world.bucket("quarantine"), "key": key, "uploader": uploader});
+    let of = |key: &str, uploader: &str| {
+        let mut event = world.event(key, None);
+        event["uploader"] = json!(uploader);
+        event
+    };
     bury(&world, "one", &of("a.jpg", "alice"), "s3.unavailable", 5).await;
     bury(&world, "two", &of("b\u{202e}.jpg", "bob"), "s3.unavailable", 180).await;
     bury(&world, "three", &json!("nonsense"), "event.malformed", 5).await;
@@ -89,15 +93,19 @@ async fn dead_letters_are_counted_filtered_shown_and_discarded() {
     assert!(table.contains("s3.unavailable") && table.contains("default"), "{table}");
 
     let matching = |filters: &[&str]| -> Vec<String> {
+        // The broker does not keep the order of what was given back.
         let lines = json_lines(&list(&[&["--each"], filters].concat()));
-        lines.iter().map(|l| l["id"].as_str().expect("an id").to_owned()).collect()
+        let mut ids: Vec<String> = lines.iter().map(|l| l["id"].as_str().expect("an id").to_owned()).collect();
+        ids.sort();
+        ids
     };
     assert_eq!(matching(&["--code", "s3.unavailable"]), ["one", "two"]);
-    assert_eq!(matching(&["--code", "s3.unavailable", "--code", "event.malformed", "--limit", "1"]), ["one"]);
+    assert_eq!(matching(&["--code", "s3.unavailable", "--code", "event.malformed"]), ["one", "three", "two"]);
+    assert_eq!(matching(&["--code", "s3.unavailable", "--limit", "1"]).len(), 1);
     assert_eq!(matching(&["--route", "default", "--older-than", "1h"]), ["two"]);
     assert_eq!(matching(&["--newer-than", "1h"]), ["one", "three"]);
     assert_eq!(matching(&["--uploader", "bob"]), ["two"]);
-    assert_eq!(matching(&["three", "two", "--older-than", "1m"]), ["two", "three"]);
+    assert_eq!(matching(&["three", "two", "--older-than", "1m"]), ["three", "two"]);
     assert_eq!(list(&["--route", "nowhere"]).status.code(), Some(64));
     assert_eq!(list(&["--older-than", "yesterday"]).status.code(), Some(64));
 
@@ -125,7 +133,7 @@ async fn dead_letters_are_counted_filtered_shown_and_discarded() {
     assert_eq!(discard(&[]).status.code(), Some(64), "not without a word");
     let dry = discard(&["--dry-run"]);
     assert_eq!(stdout(&dry).matches("would be discarded").count(), 2, "{}", stdout(&dry));
-    assert_eq!(world.depth("dead").await, 3);
+    world.until_depth("dead", 3).await;
     let done = discard(&["--yes"]);
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     assert_eq!(stderr(&done).matches("event=\"discarded\"").count(), 2, "{}", stderr(&done));
@@ -177,36 +185,73 @@ async fn redriving_keeps_to_its_limit_and_its_rate() {
     }
     let dry = airlock_in(&world, &["dlq", "redrive", "--dry-run", "--code", "s3.unavailable"]);
     assert_eq!(stdout(&dry).lines().count(), 9, "{}", stdout(&dry));
-    assert_eq!((world.depth("dead").await, world.depth("work").await), (10, 0));
+    world.until_depth("dead", 10).await;
+    assert_eq!(world.depth("work").await, 0);
     let started = Instant::now();
     let args = ["dlq", "redrive", "--limit", "6", "--rate", "10", "--code", "s3.unavailable"];
     let redriven = airlock_in(&world, &args);
     assert_eq!(redriven.status.code(), Some(0), "{}", stderr(&redriven));
     assert!(started.elapsed() >= Duration::from_millis(500), "six at ten in a second");
-    assert_eq!(ids(&world, "work").await, ["m1", "m2", "m3", "m4", "m5", "m6"]);
-    let left: BTreeSet<String> = ids(&world, "dead").await.into_iter().collect();
-    assert_eq!(left, ["m0", "m7", "m8", "m9"].map(str::to_owned).into(), "what does not match is given back");
+    let (work, dead) = (ids(&world, "work").await, ids(&world, "dead").await);
+    assert_eq!((work.len(), dead.len()), (6, 4));
+    assert!(dead.contains(&"m0".to_owned()), "what does not match is given back");
+    assert_eq!(work.into_iter().chain(dead).collect::<BTreeSet<_>>().len(), 10);
+}
+
+/// A line to the broker that can be cut.
+struct Line {
+    address: std::net::SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Line {
+    async fn to(broker: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (address, broker) = (listener.local_addr().expect("an address"), broker.to_owned());
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut far = tokio::net::TcpStream::connect(&broker).await.expect("the broker");
+                connections.spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+            }
+        });
+        Self { address, task }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redrive_that_is_killed_or_interrupted_loses_nothing() {
-    let world = world("killed").await;
+async fn a_redrive_that_is_killed_interrupted_or_cut_off_loses_nothing() {
+    let mut world = world("killed").await;
     let all: BTreeSet<String> = (0..100).map(|n| format!("m{n}")).collect();
     for id in &all {
         bury(&world, id, &json!({}), "s3.unavailable", 1).await;
     }
-    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::INT] {
+    let url = variable("AIRLOCK_TEST_AMQP");
+    for (end, exit) in [("killed", None), ("interrupted", Some(130)), ("cut off", Some(2))] {
         let before = world.depth("work").await;
+        let line = Line::to(url.rsplit_once('@').expect("a user in the URL").1).await;
+        world.set("amqp.url", format!("amqp://guest:guest@{}", line.address));
         let mut command = airlock();
         command.args(["dlq", "redrive", "--rate", "200"]).args(world.flags()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the binary runs");
         while world.depth("work").await < before + 15 {
             assert!(child.try_wait().expect("a child").is_none(), "it ended before it was interrupted");
         }
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, signal).expect("the signal");
-        let code = child.wait().expect("the end").code();
-        assert_eq!(code, (signal == rustix::process::Signal::INT).then_some(130));
+        match end {
+            "killed" => child.kill().expect("the signal"),
+            "interrupted" => {
+                let pid = rustix::process::Pid::from_child(&child);
+                rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the signal");
+            }
+            _ => drop(line),
+        }
+        assert_eq!(child.wait().expect("the end").code(), exit, "{end}");
     }
     // The broker takes back what the killed one held as soon as it notices that it is gone.
     let started = Instant::now();
@@ -215,9 +260,9 @@ async fn a_redrive_that_is_killed_or_interrupted_loses_nothing() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let (work, dead) = (ids(&world, "work").await, ids(&world, "dead").await);
-    assert!(work.len() >= 30 && dead.len() >= 30, "{} and {}", work.len(), dead.len());
+    assert!(work.len() >= 45 && dead.len() >= 10, "{} and {}", work.len(), dead.len());
     let twice = work.len() + dead.len() - 100;
-    assert!(twice <= 1, "at most the message at hand is there twice: {twice}");
+    assert!(twice <= 2, "at most the message at hand is there twice, each time: {twice}");
     assert_eq!(work.into_iter().chain(dead).collect::<BTreeSet<_>>(), all);
 }
 

@@ -2,10 +2,12 @@
 
 use std::io::Write;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use airlock::object::Sha256;
+use lapin::BasicProperties;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
 use crate::dlq::{airlock_in, json_lines, stderr, stdout};
@@ -87,9 +89,16 @@ async fn the_users_of_the_definitions_can_do_their_work_and_no_more() {
     let worker = world.worker().await;
     world.submit("good.jpg", testdata("clean/skizze.jpg"), None).await;
     assert_eq!(world.next_verdict().await["verdict"], "clean");
-    // Every way to settle: retries, a dead letter and its notice.
-    world.publish_raw(world.event("late.jpg", None).to_string().as_bytes(), "late").await;
+    // Every way to settle: retries, a dead letter and its notice. The publisher adds what would close the worker's
+    // channel, break its connection, multiply the message at each retry, and let the dead letter vanish.
+    let mut headers = FieldTable::default();
+    headers.insert("CC".into(), AMQPValue::FieldArray(vec![AMQPValue::LongString("work".into())].into()));
+    headers.insert("heavy".into(), AMQPValue::LongString("x".repeat(130_600).into()));
+    let properties = BasicProperties::default().with_message_id("late".into()).with_headers(headers);
+    let properties = properties.with_user_id("guest".into()).with_expiration("5000".into());
+    world.publish_to("events", "test", world.event("late.jpg", None).to_string().as_bytes(), properties).await;
     assert_eq!(world.next_notice().await.0, "fault.default");
+    world.no_notice(Duration::from_secs(6)).await;
     world.until_depth("dead", 1).await;
     assert_eq!(airlock_in(&world, &["dlq", "list"]).status.code(), Some(69), "a worker may not read dead letters");
 

@@ -29,7 +29,8 @@ fn check_definitions(world: &World) -> Output {
 /// Name and result of everything that is not as it should be.
 fn bad(output: &Output) -> Vec<(String, String)> {
     let lines = json_lines(output).into_iter().filter(|l| l["result"] != "ok" && l["result"] != "not checked");
-    lines.map(|l| (l["name"].as_str().unwrap().to_owned(), l["result"].as_str().unwrap().to_owned())).collect()
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    lines.map(|l| (text(&l["name"]), text(&l["result"]))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ for name in worker_amqp_password worker_s3_secret; do
   # The container's user is not the owner, and Compose mounts the file as it is. The folder stays closed.
   chmod 644 "secrets/$name"
 done
-for name in RABBITMQ_ADMIN_PASSWORD STORE_AMQP_PASSWORD APP_AMQP_PASSWORD S3_ROOT_PASSWORD APP_S3_SECRET; do
+for name in RABBITMQ_ADMIN_PASSWORD STORE_AMQP_PASSWORD APP_AMQP_PASSWORD OPERATOR_AMQP_PASSWORD S3_ROOT_PASSWORD APP_S3_SECRET; do
   echo "$name=$(random)"
 done > .env
 echo "deploy/secrets.sh: deploy/.env and deploy/secrets are made. The application's keys are APP_AMQP_PASSWORD (user" \

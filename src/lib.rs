@@ -33,6 +33,7 @@ pub mod embedded;
 
 // Runtime.
 pub mod circuit;
+pub mod dlq;
 pub mod ops;
 pub mod pace;
 pub mod reconcile;

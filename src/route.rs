@@ -93,6 +93,21 @@ pub enum UploaderFrom {
     Meta(String),
 }
 
+impl UploaderFrom {
+    /// The uploader as far as it can be told before anybody has looked at the object.
+    #[must_use]
+    pub fn before_fetch(&self, announced: Option<&str>, key: &str) -> Option<String> {
+        match self {
+            Self::Event => announced.map(str::to_owned),
+            Self::Prefix(n) => {
+                let segments: Vec<&str> = key.split('/').collect();
+                segments.get(..*n).filter(|_| segments.len() > *n).map(|first| first.join("/"))
+            }
+            Self::Meta(_) => None,
+        }
+    }
+}
+
 impl FromStr for UploaderFrom {
     type Err = String;
 
@@ -122,6 +137,14 @@ impl fmt::Display for UploaderFrom {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_may_name_the_uploader_but_never_the_file_itself() {
+        let from: UploaderFrom = "prefix:2".parse().unwrap();
+        assert_eq!(from.before_fetch(None, "eu/alice/cat.jpg"), Some("eu/alice".to_owned()));
+        assert_eq!(from.before_fetch(Some("bob"), "eu/alice"), None);
+        assert_eq!(UploaderFrom::Event.before_fetch(Some("bob"), "x"), Some("bob".to_owned()));
+    }
 
     #[test]
     fn a_template_has_exactly_one_placeholder() {

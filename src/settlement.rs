@@ -19,6 +19,8 @@ pub enum Outcome {
     Faulted(Fault),
     /// The work was given up because this process is stopping.
     Interrupted,
+    /// Its uploader or its route holds its share of this worker already.
+    Crowded,
     /// Workers died over this message: it has to be marked before it is tried for the n-th time alone.
     Suspected(u32),
 }
@@ -39,6 +41,8 @@ pub enum Settlement {
     DeadLetter(Failure),
     /// Give it back to the broker as it is: nothing was tried.
     HandBack,
+    /// Publish to the bulk queue as it is, confirmed, then ack: whoever comes behind it is not kept waiting.
+    Bulk,
     /// Publish again with this count of suspect runs in its headers, confirmed, then ack: should the run that follows
     /// end the worker, whoever gets the message next knows of it.
     Mark(u32),
@@ -140,6 +144,7 @@ pub fn settle(outcome: Outcome, attempt: u32, rules: &RetryRules) -> Settlement 
         Outcome::Judged | Outcome::Ignored => Settlement::Ack,
         Outcome::Several(uploads) => Settlement::Split(uploads),
         Outcome::Interrupted => Settlement::HandBack,
+        Outcome::Crowded => Settlement::Bulk,
         Outcome::Suspected(run) => Settlement::Mark(run),
         Outcome::Faulted(fault) if !fault.reached => Settlement::HandBack,
         Outcome::Faulted(fault) => {
@@ -172,6 +177,7 @@ mod tests {
             Settlement::Retry { delay, failure } => format!("retry {}s after {}", delay.as_secs(), failure.attempt),
             Settlement::DeadLetter(failure) => format!("dead after {}", failure.attempt),
             Settlement::HandBack => "hand back".to_owned(),
+            Settlement::Bulk => "bulk".to_owned(),
             Settlement::Mark(run) => format!("mark {run}"),
         };
         let unreached = |code| Outcome::Faulted(Fault::new(code, Stage::Scan, "x").before_reaching());
@@ -180,6 +186,7 @@ mod tests {
             (Outcome::Ignored, 1, "ack"),
             (Outcome::Several(vec![]), 1, "split"),
             (Outcome::Interrupted, 3, "hand back"),
+            (Outcome::Crowded, 2, "bulk"),
             (Outcome::Suspected(2), 1, "mark 2"),
             (unreached(FaultCode::ClamdUnavailable), 400, "hand back"),
             (fault(FaultCode::ClamdUnavailable), 1, "retry 10s after 1"),
@@ -196,13 +203,15 @@ mod tests {
         }
     }
 
+    /// Headers, whether it is a redelivery, and what follows.
+    type Row<'a> = (&'a [(&'a str, &'a str)], bool, Admission);
+
     #[test]
     fn only_marked_runs_condemn_a_message() {
         let admitted = |headers: &[(&str, &str)], redelivered| {
             let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             admit(&headers, redelivered)
         };
-        type Row<'a> = (&'a [(&'a str, &'a str)], bool, Admission);
         let table: [Row<'_>; 11] = [
             (&[], false, Admission::Normal),
             (&[("x-delivery-count", "2")], true, Admission::Normal),

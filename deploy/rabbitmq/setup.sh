@@ -5,7 +5,7 @@
 #   RABBITMQ_API              such as http://rabbitmq:15672/api
 #   RABBITMQ_ADMIN_PASSWORD   of the user "admin" (RABBITMQ_ADMIN_USER for another one)
 #   WORKER_AMQP_PASSWORD      or the file /run/secrets/worker_amqp_password
-#   STORE_AMQP_PASSWORD, APP_AMQP_PASSWORD
+#   STORE_AMQP_PASSWORD, APP_AMQP_PASSWORD, OPERATOR_AMQP_PASSWORD
 #   RECONCILE_AMQP_PASSWORD   may be absent
 set -eu
 cd "$(dirname "$0")"
@@ -24,5 +24,6 @@ password() { printf '{"password": "%s", "tags": ""}' "$2" | { exec 3<&0 </dev/nu
 password airlock-worker "$worker"
 password airlock-store "$STORE_AMQP_PASSWORD"
 password airlock-app "$APP_AMQP_PASSWORD"
+password airlock-operator "$OPERATOR_AMQP_PASSWORD"
 if [ -n "${RECONCILE_AMQP_PASSWORD:-}" ]; then password airlock-reconcile "$RECONCILE_AMQP_PASSWORD"; fi
 echo "rabbitmq: definitions imported, passwords set"

@@ -89,6 +89,7 @@ pub async fn publisher(settings: &Settings, name: &str) -> Result<Confirmed, Fau
 pub fn limits(settings: &Settings) -> Limits {
     Limits {
         jobs: settings.limits.jobs,
+        per_uploader: settings.limits.per_uploader,
         job_deadline: settings.limits.job_deadline,
         grace: settings.limits.grace,
         retry: RetryRules { tiers: settings.retry.tiers.clone(), attempts: settings.retry.attempts },

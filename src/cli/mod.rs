@@ -3,12 +3,14 @@
 mod compose;
 mod config;
 mod demo;
+mod dlq;
 mod exit;
 mod healthcheck;
 mod reconcile;
 mod scan;
 mod submit;
 mod table;
+mod topology;
 mod walk;
 mod worker;
 
@@ -22,8 +24,8 @@ use crate::config::{Settings, Sources};
 /// Upload quarantine and scanning worker: fetch, identify, scan, sanitize, promote or reject.
 #[derive(Debug, Parser)]
 #[command(name = "airlock", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 ok, 1 something was rejected, 2 fault, 64 usage, 69 a dependency is \
-    unavailable, 78 configuration, 130 interrupted.")]
+#[command(after_help = "Exit codes: 0 ok, 1 a negative finding (something was rejected, nothing \
+    matches), 2 fault, 64 usage, 69 a dependency is unavailable, 78 configuration, 130 interrupted.")]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -53,6 +55,10 @@ enum Command {
     Submit(submit::SubmitArgs),
     /// Find uploads in quarantine whose event was lost, and clean up those that are judged already
     Reconcile(reconcile::ReconcileArgs),
+    /// Look through the dead-letter queue, send messages back to work, or drop them
+    Dlq(dlq::DlqArgs),
+    /// Print, declare or check what the broker has to have: exchanges, queues, bindings, policies
+    Topology(topology::TopologyArgs),
     /// Print the effective configuration with secrets redacted
     Config(config::ConfigArgs),
     /// Ask a running worker whether it is alive and ready; for container probes
@@ -97,6 +103,8 @@ pub fn main() -> Exit {
         Command::Demo(args) => run(demo::run(&args)),
         Command::Submit(args) => run(submit::run(&cli.global, &args)),
         Command::Reconcile(args) => run(reconcile::run(&cli.global, &args)),
+        Command::Dlq(args) => run(dlq::run(&cli.global, &args)),
+        Command::Topology(args) => run(topology::run(&cli.global, &args)),
         Command::Config(args) => config::run(&cli.global, &args),
         Command::Healthcheck(args) => run(healthcheck::run(&cli.global, &args)),
     };

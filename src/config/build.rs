@@ -72,6 +72,7 @@ fn s3(r: &mut Reader) -> S3 {
 fn limits(r: &mut Reader) -> Limits {
     Limits {
         jobs: r.get("limits", "jobs"),
+        per_uploader: r.get("limits", "per_uploader"),
         job_deadline: r.get("limits", "job_deadline"),
         memory: r.get("limits", "memory"),
         grace: r.get("limits", "grace"),

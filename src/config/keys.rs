@@ -338,6 +338,12 @@ const DOCUMENTS: &[Key] = &[
 
 const LIMITS: &[Key] = &[
     key("jobs", Kind::Number(1, MAX_JOBS as u64), Cores, "Uploads worked on at a time."),
+    key(
+        "per_uploader",
+        Kind::Number(1, MAX_JOBS as u64),
+        Number(2),
+        "Of them, for one uploader, and never all of them; what comes beyond goes to the bulk queue.",
+    ),
     key("job_deadline", Kind::Duration(ms(100), secs(DAY)), Text("5m"), "Then the job is given up and retried."),
     key("memory", Kind::Size(ByteSize(16 << 20), TIB), Text("1 GiB"), "Budget of the worker and its children."),
     key(

@@ -117,6 +117,8 @@ pub struct Yara {
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub jobs: usize,
+    /// Jobs at a time for one uploader.
+    pub per_uploader: usize,
     pub job_deadline: Duration,
     pub memory: ByteSize,
     /// How long running jobs may go on after SIGTERM.

@@ -193,11 +193,7 @@ pub fn of_local_file(
 
 fn uploader(from: &UploaderFrom, job: &Job, facts: &Facts) -> Option<String> {
     match from {
-        UploaderFrom::Event => job.event.uploader.clone(),
-        UploaderFrom::Prefix(n) => {
-            let segments: Vec<&str> = facts.name.split('/').collect();
-            (segments.len() > *n).then(|| segments[..*n].join("/"))
-        }
         UploaderFrom::Meta(name) => facts.metadata.get(name).cloned(),
+        from => from.before_fetch(job.event.uploader.as_deref(), &facts.name),
     }
 }

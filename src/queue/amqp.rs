@@ -4,25 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions,
     QueueDeclareOptions,
 };
 use lapin::protocol::basic::AMQPProperties as Properties;
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Acker, Channel, Confirmation, Connection, Consumer, Event};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::headers::{self, Origin, lasts, republished, text_headers};
 use super::session::{Broken, Connector, PATIENCE, close, unavailable, within};
 use super::topology::{Topology, short};
-use super::{
-    Announcer, Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, is_brokers, is_ours_or_brokers,
-    split,
-};
+use super::{Announcer, Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, split};
 use crate::config::Unroutable;
 use crate::event::UploadEvent;
 use crate::fault::{Fault, FaultCode};
@@ -52,6 +50,7 @@ impl Broker for AmqpBroker {
             channel: Arc::new(Mutex::new(parts.publish_channel)),
             topology: Arc::new(self.0.topology.clone()),
             unroutable: self.0.settings.unroutable,
+            host: self.0.name.as_str().into(),
             broken: broken.clone(),
             blocked: Arc::clone(&blocked),
             _connection: None,
@@ -59,8 +58,8 @@ impl Broker for AmqpBroker {
         Ok(AmqpSession {
             connections: [parts.consume, parts.publish],
             channel: parts.consume_channel,
-            queue: self.0.topology.name("work"),
-            consumer: None,
+            queues: [self.0.topology.name("work"), self.0.topology.name("bulk")],
+            consumers: None,
             cancelled: false,
             publisher,
             broken,
@@ -87,9 +86,9 @@ fn follow(connection: &Connection, broken: Broken, blocked: Arc<watch::Sender<Op
 pub struct AmqpSession {
     connections: [Connection; 2],
     channel: Channel,
-    queue: String,
-    /// The newest consumer, cancelled or not.
-    consumer: Option<Consumer>,
+    queues: [String; 2],
+    /// The newest consumers of the work and of the bulk queue, cancelled or not.
+    consumers: Option<[Consumer; 2]>,
     cancelled: bool,
     publisher: Confirmed,
     broken: Broken,
@@ -104,19 +103,29 @@ impl Session for AmqpSession {
     }
 
     async fn start(&mut self) -> Result<(), Fault> {
-        let (queue, options) = (short(self.queue.as_str()), BasicConsumeOptions::default());
-        let consumer = self.channel.basic_consume(queue, short(""), options, FieldTable::default());
-        self.consumer = Some(within("consume", consumer).await?);
+        let consume = async |queue: &String| {
+            let (queue, options) = (short(queue.as_str()), BasicConsumeOptions::default());
+            let consumer = self.channel.basic_consume(queue, short(""), options, FieldTable::default());
+            within("consume", consumer).await
+        };
+        let [work, bulk] = &self.queues;
+        self.consumers = Some([consume(work).await?, consume(bulk).await?]);
         self.cancelled = false;
         Ok(())
     }
 
-    async fn next(&mut self) -> Option<Result<AmqpDelivery, Fault>> {
-        let consumer = self.consumer.as_mut()?;
-        match consumer.next().await {
-            Some(Ok(delivery)) => Some(Ok(AmqpDelivery::new(delivery, self.publisher.clone()))),
+    async fn next(&mut self, bulk: bool) -> Option<Result<AmqpDelivery, Fault>> {
+        let [work_consumer, bulk_consumer] = self.consumers.as_mut()?;
+        // In random order, so that neither starves while both have messages.
+        let (next, of_bulk) = tokio::select! {
+            next = work_consumer.next() => (next, false),
+            next = bulk_consumer.next(), if bulk => (next, true),
+        };
+        let queue = &self.queues[usize::from(of_bulk)];
+        match next {
+            Some(Ok(delivery)) => Some(Ok(AmqpDelivery::new(delivery, queue, of_bulk, self.publisher.clone()))),
             Some(Err(e)) => Some(Err(unavailable(format!("the consumer failed: {e}")))),
-            None if self.cancelled => None,
+            None if self.cancelled => self.left_over().map(Ok),
             // The broker cancels a consumer whose queue is deleted, and (from 4.3) one whose ack is late.
             None => Some(Err(unavailable("the broker cancelled the consumer"))),
         }
@@ -138,19 +147,21 @@ impl Session for AmqpSession {
         // A channel of its own: a queue that is gone closes it.
         let channel = within("open a channel", self.connections[0].create_channel()).await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = channel.queue_declare(short(self.queue.as_str()), options, FieldTable::default());
+        let declared = channel.queue_declare(short(self.queues[0].as_str()), options, FieldTable::default());
         let queue = within("look at the work queue", declared).await?;
         within("close a channel", channel.close(200, short("done"))).await?;
         Ok(u64::from(queue.message_count()))
     }
 
     async fn cancel(&mut self) {
-        let Some(consumer) = &self.consumer else { return };
+        let Some(consumers) = &self.consumers else { return };
         self.cancelled = true;
-        let cancel = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        if let Err(fault) = within("cancel the consumer", cancel).await {
-            tracing::warn!("{}", fault.detail);
-            self.broken.report();
+        for consumer in consumers {
+            let cancel = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+            if let Err(fault) = within("cancel the consumer", cancel).await {
+                tracing::warn!("{}", fault.detail);
+                self.broken.report();
+            }
         }
     }
 
@@ -158,6 +169,18 @@ impl Session for AmqpSession {
         for connection in &self.connections {
             close(connection).await;
         }
+    }
+}
+
+impl AmqpSession {
+    /// Of cancelled consumers, one of the messages that are here already.
+    fn left_over(&mut self) -> Option<AmqpDelivery> {
+        for (n, consumer) in self.consumers.iter_mut().flatten().enumerate() {
+            if let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
+                return Some(AmqpDelivery::new(delivery, &self.queues[n], n == 1, self.publisher.clone()));
+            }
+        }
+        None
     }
 }
 
@@ -181,46 +204,26 @@ impl Drop for AmqpDelivery {
 }
 
 impl AmqpDelivery {
-    fn new(delivery: lapin::message::Delivery, publisher: Confirmed) -> Self {
-        let properties = delivery.properties;
-        let headers = properties.headers().as_ref().map(text_headers).unwrap_or_default();
-        let message = Message {
-            content_type: properties.content_type().as_ref().map(ToString::to_string),
-            message_id: properties.message_id().as_ref().map(ToString::to_string),
-            failed_attempts: failed_attempts(headers.get(ATTEMPT_HEADER).map(String::as_str)),
-            redelivered: delivery.redelivered,
-            body: Bytes::from(delivery.data),
-            headers,
-        };
-        Self { message, acker: Some(delivery.acker), properties, publisher }
+    fn new(delivery: lapin::message::Delivery, queue: &str, bulk: bool, publisher: Confirmed) -> Self {
+        let (acker, properties) = (delivery.acker.clone(), delivery.properties.clone());
+        let message = Message { bulk, ..message(delivery, queue) };
+        Self { message, acker: Some(acker), properties, publisher }
     }
 
-    fn headers_without(&self, left_out: fn(&str) -> bool) -> FieldTable {
-        let mut headers = FieldTable::default();
-        for (name, value) in self.properties.headers().iter().flat_map(FieldTable::inner) {
-            if !left_out(name.as_str()) {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
-        headers
-    }
-
-    /// The message's own properties, its failure headers replaced by `failure`'s.
+    /// The message's own properties with the next chapter of its story.
     fn properties_with(&self, failure: Option<&Failure>) -> Properties {
-        let mut headers = self.headers_without(is_ours_or_brokers);
-        for (name, value) in failure.iter().copied().flat_map(Failure::headers) {
-            headers.insert(short(name), AMQPValue::LongString(LongString::from(value)));
-        }
-        self.properties.clone().with_headers(headers).with_delivery_mode(2)
+        republished(&self.properties, lasts, self.story(failure))
     }
 
-    /// The message's own properties, less what the broker counted, with another mark.
+    fn story(&self, failure: Option<&Failure>) -> BTreeMap<String, String> {
+        headers::story(&self.message.headers, self.message.origin.as_ref(), failure, &self.publisher.host)
+    }
+
+    /// The message as it is, less what the broker counted, with another mark.
     fn properties_marked(&self, mark: Option<u32>) -> Properties {
-        let mut headers = self.headers_without(is_brokers);
-        if let Some(run) = mark {
-            headers.insert(short(CRASHES_HEADER), AMQPValue::LongString(LongString::from(run.to_string())));
-        }
-        self.properties.clone().with_headers(headers).with_delivery_mode(2)
+        let mut story = self.story(None);
+        story.extend(mark.map(|run| (CRASHES_HEADER.to_owned(), run.to_string())));
+        republished(&self.properties, |name| !headers::is_brokers(name), story)
     }
 
     async fn republish(&self, exchange: &str, key: &str, failure: &Failure) -> Result<(), Fault> {
@@ -240,7 +243,8 @@ impl AmqpDelivery {
     async fn hand_back(mut self) -> Result<(), Fault> {
         let properties = self.properties_marked(None);
         let blocked = self.publisher.blocked.borrow().is_some();
-        if !blocked && self.publisher.send("jobs", "work", &self.message.body, properties).await.is_ok() {
+        let lane = if self.message.bulk { "bulk" } else { "work" };
+        if !blocked && self.publisher.send("jobs", lane, &self.message.body, properties).await.is_ok() {
             return self.ack().await;
         }
         let acker = self.acker.take();
@@ -278,12 +282,36 @@ impl Delivery for AmqpDelivery {
                 self.republish("jobs", &Topology::retry_key(delay), &failure).await?;
             }
             Settlement::DeadLetter(failure) => self.republish("dlx", "dead", &failure).await?,
+            Settlement::Bulk => {
+                self.publisher.send("jobs", "bulk", &self.message.body, self.properties_marked(None)).await?;
+            }
             Settlement::Mark(run) => {
                 let properties = self.properties_marked(Some(run));
                 self.publisher.send("jobs", "work", &self.message.body, properties).await?;
             }
         }
         self.ack().await
+    }
+}
+
+/// A message as we see it, out of this queue.
+pub(super) fn message(delivery: lapin::message::Delivery, queue: &str) -> Message {
+    let properties = delivery.properties;
+    let headers = properties.headers().as_ref().map(text_headers).unwrap_or_default();
+    let here = || Origin {
+        exchange: delivery.exchange.to_string(),
+        routing_key: delivery.routing_key.to_string(),
+        queue: queue.to_owned(),
+    };
+    Message {
+        content_type: properties.content_type().as_ref().map(ToString::to_string),
+        message_id: properties.message_id().as_ref().map(ToString::to_string),
+        origin: Some(Origin::of(&headers).unwrap_or_else(here)),
+        failed_attempts: failed_attempts(headers.get(ATTEMPT_HEADER).map(String::as_str)),
+        redelivered: delivery.redelivered,
+        bulk: false,
+        body: Bytes::from(delivery.data),
+        headers,
     }
 }
 
@@ -294,6 +322,8 @@ pub struct Confirmed {
     channel: Arc<Mutex<Channel>>,
     topology: Arc<Topology>,
     unroutable: Unroutable,
+    /// Who fails, in the headers of messages that are published again.
+    host: Arc<str>,
     broken: Broken,
     /// What the broker said when it stopped to accept publishing.
     blocked: Arc<watch::Sender<Option<String>>>,
@@ -312,13 +342,20 @@ impl Confirmed {
             channel: Arc::new(Mutex::new(channel)),
             topology: Arc::new(connector.topology.clone()),
             unroutable: connector.settings.unroutable,
+            host: connector.name.as_str().into(),
             broken: Broken::default(),
             blocked: Arc::default(),
             _connection: Some(Arc::new((connection, connector))),
         })
     }
 
-    async fn send(&self, exchange: &str, key: &str, body: &[u8], properties: Properties) -> Result<(), Fault> {
+    pub(super) async fn send(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: Properties,
+    ) -> Result<(), Fault> {
         let exchange = self.topology.name(exchange);
         let (to, routing_key) = (short(&exchange), short(key));
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
@@ -423,16 +460,4 @@ impl Publisher for Confirmed {
             published => published,
         }
     }
-}
-
-/// The headers whose value is text or a whole number.
-fn text_headers(table: &FieldTable) -> BTreeMap<String, String> {
-    let text = |value: &AMQPValue| match value {
-        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok(),
-        AMQPValue::ShortString(text) => Some(text.to_string()),
-        AMQPValue::LongInt(n) => Some(n.to_string()),
-        AMQPValue::LongLongInt(n) => Some(n.to_string()),
-        _ => None,
-    };
-    table.inner().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect()
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::{Broker, Delivery, Message, Notice, Publisher, Session, failure_headers, is_ours_or_brokers, split};
+use super::headers::{lasts, redriven, story};
+use super::{Broker, Delivery, Message, Notice, Publisher, Session, split};
 use crate::fault::{Fault, FaultCode};
-use crate::settlement::{CRASHES_HEADER, Settlement};
+use crate::settlement::{CRASHES_HEADER, Failure, Settlement};
 use crate::verdict::Stage;
 
 /// The queues of one broker. Cheap to clone.
@@ -30,6 +31,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     work: VecDeque<Message>,
+    bulk: VecDeque<Message>,
     dead: VecDeque<Message>,
     unsettled: usize,
     waiting: usize,
@@ -61,7 +63,8 @@ impl MemoryBroker {
     #[must_use]
     pub fn depths(&self) -> Depths {
         let state = self.shared.lock();
-        Depths { work: state.work.len(), unsettled: state.unsettled, waiting: state.waiting, dead: state.dead.len() }
+        let work = state.work.len() + state.bulk.len();
+        Depths { work, unsettled: state.unsettled, waiting: state.waiting, dead: state.dead.len() }
     }
 
     /// The dead letters, oldest first.
@@ -75,8 +78,9 @@ impl MemoryBroker {
         let dead: Vec<Message> = self.shared.lock().dead.drain(..).collect();
         let count = dead.len();
         for mut message in dead {
-            message.headers.retain(|name, _| !is_ours_or_brokers(name));
-            message.headers.insert("x-airlock-redriven".to_owned(), "1".to_owned());
+            let story = redriven(&message.headers, message.origin.as_ref());
+            message.headers.retain(|name, _| lasts(name));
+            message.headers.extend(story);
             message.failed_attempts = 0;
             self.shared.push(message);
         }
@@ -91,9 +95,10 @@ impl Shared {
     }
 
     /// The oldest message, which counts as unsettled from now on.
-    fn take(&self) -> Option<Message> {
+    fn take(&self, bulk: bool) -> Option<Message> {
         let mut state = self.lock();
-        let message = state.work.pop_front();
+        let of_bulk = |state: &mut State| if bulk { state.bulk.pop_front() } else { None };
+        let message = of_bulk(&mut state).or_else(|| state.work.pop_front());
         state.unsettled += usize::from(message.is_some());
         message
     }
@@ -149,13 +154,13 @@ impl Session for MemorySession {
         Ok(())
     }
 
-    async fn next(&mut self) -> Option<Result<MemoryDelivery, Fault>> {
+    async fn next(&mut self, bulk: bool) -> Option<Result<MemoryDelivery, Fault>> {
         if !self.consuming {
             return None;
         }
         loop {
             let arrived = self.shared.arrived.notified();
-            if let Some(message) = self.shared.take() {
+            if let Some(message) = self.shared.take(bulk) {
                 let (shared, open) = (Arc::clone(&self.shared), Arc::clone(&self.open));
                 return Some(Ok(MemoryDelivery { shared, open, message: Some(message) }));
             }
@@ -204,7 +209,7 @@ impl Delivery for MemoryDelivery {
         }
         let Some(mut message) = self.message.take() else { return Ok(()) };
         self.shared.lock().unsettled -= 1;
-        message.redelivered = false;
+        (message.redelivered, message.bulk) = (false, false);
         match settlement {
             Settlement::Ack | Settlement::HandBack => {}
             Settlement::Split(uploads) => {
@@ -215,17 +220,20 @@ impl Delivery for MemoryDelivery {
             }
             Settlement::Retry { delay, failure } => {
                 message.failed_attempts = failure.attempt;
-                message.headers.retain(|name, _| !is_ours_or_brokers(name));
-                message.headers.extend(failure_headers(&failure));
+                fail(&mut message, &failure);
                 self.shared.push_later(message, delay);
+            }
+            Settlement::Bulk => {
+                message.bulk = true;
+                self.shared.lock().bulk.push_back(message);
+                self.shared.arrived.notify_one();
             }
             Settlement::Mark(run) => {
                 message.headers.insert(CRASHES_HEADER.to_owned(), run.to_string());
                 self.shared.push(message);
             }
             Settlement::DeadLetter(failure) => {
-                message.headers.retain(|name, _| !is_ours_or_brokers(name));
-                message.headers.extend(failure_headers(&failure));
+                fail(&mut message, &failure);
                 self.shared.lock().dead.push_back(message);
             }
         }
@@ -243,6 +251,13 @@ impl Drop for MemoryDelivery {
         drop(state);
         self.shared.arrived.notify_one();
     }
+}
+
+/// Writes a failure into the headers.
+fn fail(message: &mut Message, failure: &Failure) {
+    let story = story(&message.headers, message.origin.as_ref(), Some(failure), "this process");
+    message.headers.retain(|name, _| lasts(name));
+    message.headers.extend(story);
 }
 
 /// Publishes to whoever holds the receiver.
@@ -266,17 +281,16 @@ pub fn message(body: Vec<u8>, id: impl Into<String>) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settlement::Failure;
 
     async fn started(broker: &MemoryBroker) -> MemorySession {
         let mut session = broker.open().await.unwrap();
-        assert!(session.next().await.is_none(), "nothing is handed out unasked");
+        assert!(session.next(true).await.is_none(), "nothing is handed out unasked");
         session.start().await.unwrap();
         session
     }
 
     async fn next(session: &mut MemorySession) -> MemoryDelivery {
-        session.next().await.unwrap().unwrap()
+        session.next(true).await.unwrap().unwrap()
     }
 
     fn failure(attempt: u32) -> Failure {

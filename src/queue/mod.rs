@@ -5,6 +5,10 @@
 //! is never acknowledged, so the broker hands its message out again (guarantee G3).
 
 pub mod amqp;
+pub mod dead;
+pub mod declare;
+pub mod definitions;
+pub mod headers;
 pub mod memory;
 pub mod session;
 pub mod topology;
@@ -16,10 +20,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::headers::Origin;
 use crate::event::UploadEvent;
 use crate::fault::Fault;
 use crate::object::Sha256;
-use crate::settlement::{Failure, Settlement};
+use crate::settlement::Settlement;
 use crate::verdict::NAMESPACE;
 
 /// A message as it was delivered.
@@ -30,10 +35,14 @@ pub struct Message {
     pub message_id: Option<String>,
     /// Headers whose value is text; others stay with the delivery.
     pub headers: BTreeMap<String, String>,
+    /// How it first came to us; a broker in the process has no exchanges and says nothing.
+    pub origin: Option<Origin>,
     /// How many attempts have failed already, from our own header.
     pub failed_attempts: u32,
     /// The broker may have delivered it before.
     pub redelivered: bool,
+    /// It comes from the bulk queue, where it waits for what others leave over.
+    pub bulk: bool,
 }
 
 /// One handing-over of a message by the broker.
@@ -94,8 +103,9 @@ pub trait Session: Send + 'static {
     /// `broker.unavailable`; the session is over then.
     fn start(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// The next message. After [`Session::cancel`] those that are already here, then `None`; an error ends the session.
-    fn next(&mut self) -> impl Future<Output = Option<Result<Self::Delivery, Fault>>> + Send;
+    /// The next message, of the bulk queue too where that is allowed. After [`Session::cancel`] those that are already
+    /// here, then `None`; an error ends the session.
+    fn next(&mut self, bulk: bool) -> impl Future<Output = Option<Result<Self::Delivery, Fault>>> + Send;
 
     /// Returns when the session can no longer be used, with the reason.
     fn failed(&self) -> BoxFuture<'static, Fault>;
@@ -103,7 +113,7 @@ pub trait Session: Send + 'static {
     /// Tells while the broker accepts no publishing (it is short of memory or disk), and what it said.
     fn blocked(&self) -> watch::Receiver<Option<String>>;
 
-    /// How many messages wait to be taken: proof that the broker still answers, and that a silent consumer is right.
+    /// How many messages wait in the work queue: proof that the broker still answers, and that a silent consumer is right.
     ///
     /// # Errors
     /// `broker.unavailable`; the session is over then.
@@ -123,19 +133,6 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// `broker.unavailable`, with what the broker said.
     fn open(&self) -> impl Future<Output = Result<Self::Session, Fault>> + Send;
-}
-
-/// Headers of a message that goes back to a queue: its own, less those of an earlier failure and of the broker's
-/// bookkeeping (counted by other rules in every broker version), plus this failure's.
-pub(crate) fn is_ours_or_brokers(name: &str) -> bool {
-    name.starts_with("x-airlock-") || is_brokers(name)
-}
-
-/// Headers in which the broker counts. On a message that is published anew they would be somebody else's.
-pub(crate) fn is_brokers(name: &str) -> bool {
-    matches!(name, "x-death" | "x-delivery-count" | "x-acquired-count")
-        || name.starts_with("x-first-death-")
-        || name.starts_with("x-last-death-")
 }
 
 /// One of the messages that a message with several records is split into.
@@ -158,9 +155,4 @@ pub(crate) fn split(message: &Message, uploads: &[UploadEvent]) -> Vec<Part> {
 /// The attempt that a failure header counts, where it is readable.
 pub(crate) fn failed_attempts(header: Option<&str>) -> u32 {
     header.and_then(|h| h.parse().ok()).unwrap_or(0)
-}
-
-/// The failure headers as a map.
-pub(crate) fn failure_headers(failure: &Failure) -> BTreeMap<String, String> {
-    failure.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -35,7 +35,7 @@ pub struct Connector {
     pub(super) topology: Topology,
     prefetch: u16,
     /// Names the connections in the broker's tools.
-    name: String,
+    pub(super) name: String,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -94,7 +94,7 @@ impl Connector {
         Ok((connection, channel))
     }
 
-    async fn connect(&self, role: &str) -> Result<Connection, Fault> {
+    pub(super) async fn connect(&self, role: &str) -> Result<Connection, Fault> {
         let properties = ConnectionProperties::default()
             .with_connection_name(LongString::from(format!("airlock/{}/{role}", self.name)));
         let (uri, tls) = (self.uri()?, self.tls()?);
@@ -105,12 +105,7 @@ impl Connector {
     }
 
     fn uri(&self) -> Result<AMQPUri, Fault> {
-        let mut uri: AMQPUri = self
-            .settings
-            .url
-            .expose()
-            .parse()
-            .map_err(|e: String| unavailable(format!("[amqp] url cannot be used: {e}")))?;
+        let mut uri = parsed(&self.settings)?;
         if let Some(user) = &self.settings.user {
             uri.authority.userinfo.username.clone_from(user);
         }
@@ -146,6 +141,19 @@ impl Drop for Connector {
             runtime.shutdown_background();
         }
     }
+}
+
+/// The virtual host that the settings name.
+///
+/// # Errors
+/// `broker.unavailable` for a URL that cannot be used.
+pub fn virtual_host(settings: &config::Amqp) -> Result<String, Fault> {
+    Ok(parsed(settings)?.vhost)
+}
+
+fn parsed(settings: &config::Amqp) -> Result<AMQPUri, Fault> {
+    let uri = settings.url.expose().parse();
+    uri.map_err(|e: String| unavailable(format!("[amqp] url cannot be used: {e}")))
 }
 
 /// Waits for an answer of the broker, but not for ever: on a black-holed link lapin's calls never return.

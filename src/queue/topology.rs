@@ -1,25 +1,25 @@
-//! Exchanges and queues: their names, how they are declared, and how a worker checks that they are there.
+//! Exchanges, queues, bindings and policies: what an installation consists of in the broker.
 //!
 //! ```text
 //! <prefix>.events   topic   apps and stores publish here; bound to <prefix>.work
 //! <prefix>.verdicts topic   clean.<route>, rejected.<route>, superseded.<route>, fault.<route>
-//! <prefix>.jobs     direct  internal: work and retry.<ms>, so that workers need no right on the default exchange
+//! <prefix>.jobs     direct  internal: work, bulk and retry.<ms>, so that workers need no right on the default exchange
 //! <prefix>.dlx      direct  dead -> <prefix>.dead
 //! <prefix>.work     quorum queue
+//! <prefix>.bulk     quorum queue for what is beyond its uploader's share
 //! <prefix>.dead     quorum queue
 //! <prefix>.retry.<ms>  quorum queue with a TTL for all its messages, dead-lettering to <prefix>.jobs / work
 //! ```
 //!
 //! A TTL per queue and its value in the name: a per-message TTL expires at the head of a queue only, and a changed
-//! tier becomes another queue instead of an argument that no longer matches.
+//! tier becomes another queue instead of an argument that no longer matches. What can be a policy is one, because
+//! arguments cannot be changed without deleting their queue.
 
+use std::fmt;
 use std::time::Duration;
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{Channel, ExchangeKind};
-
-use crate::config::TopologyMode;
+use lapin::types::ShortString;
+use serde::Serialize;
 
 /// The names of one installation.
 #[derive(Debug, Clone)]
@@ -28,12 +28,63 @@ pub struct Topology {
     tiers: Vec<Duration>,
 }
 
-/// A queue or an exchange that could not be declared or is not there.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {error}")]
-pub struct TopologyError {
-    what: String,
-    error: lapin::Error,
+/// The value of an argument or of a key of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    Text(String),
+    Number(i64),
+}
+
+/// Names and values in the order in which people read them.
+pub type Table = Vec<(&'static str, Value)>;
+
+/// A durable exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    pub name: String,
+    /// `topic` or `direct`.
+    pub kind: &'static str,
+}
+
+/// A durable queue with the arguments that must be given at declaration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    pub name: String,
+    pub arguments: Table,
+}
+
+/// From an exchange to a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    pub exchange: String,
+    pub key: String,
+    pub queue: String,
+}
+
+/// What queues with matching names do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    pub name: String,
+    pub pattern: String,
+    pub definition: Table,
+}
+
+/// A user of the broker with the least rights for a role, as regular expressions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    /// For people.
+    pub role: &'static str,
+    pub configure: String,
+    pub write: String,
+    pub read: String,
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} --{}--> {}", self.exchange, self.key, self.queue)
+    }
 }
 
 impl Topology {
@@ -54,82 +105,102 @@ impl Topology {
         format!("retry.{}", delay.as_millis())
     }
 
-    /// Brings the broker to this topology, or checks that it is there, as the mode says. Use a channel that is
-    /// thrown away afterwards: a mismatch closes it.
-    ///
-    /// # Errors
-    /// Names the first exchange or queue that is missing or different.
-    pub async fn ensure(&self, mode: TopologyMode, channel: &Channel) -> Result<(), TopologyError> {
-        let passive = match mode {
-            TopologyMode::Off => return Ok(()),
-            TopologyMode::Check => true,
-            TopologyMode::Declare => false,
-        };
-        for (last, kind) in [
-            ("events", ExchangeKind::Topic),
-            ("verdicts", ExchangeKind::Topic),
-            ("jobs", ExchangeKind::Direct),
-            ("dlx", ExchangeKind::Direct),
-        ] {
-            let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
-            let declared = channel.exchange_declare(short(self.name(last)), kind, options, FieldTable::default());
-            declared.await.map_err(|error| self.error("exchange", last, error))?;
-        }
-        for (last, arguments) in self.queues() {
-            let options = QueueDeclareOptions { passive, durable: true, ..QueueDeclareOptions::default() };
-            let declared = channel.queue_declare(short(self.name(&last)), options, arguments);
-            declared.await.map_err(|error| self.error("queue", &last, error))?;
-        }
-        if !passive {
-            self.bind(channel).await?;
-        }
-        Ok(())
+    #[must_use]
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        [("events", "topic"), ("verdicts", "topic"), ("jobs", "direct"), ("dlx", "direct")]
+            .map(|(last, kind)| Exchange { name: self.name(last), kind })
+            .into()
     }
 
-    async fn bind(&self, channel: &Channel) -> Result<(), TopologyError> {
-        let mut bindings = vec![
-            ("events", "#".to_owned(), "work".to_owned()),
-            ("jobs", "work".to_owned(), "work".to_owned()),
-            ("dlx", "dead".to_owned(), "dead".to_owned()),
-        ];
-        bindings.extend(self.tiers.iter().map(|t| ("jobs", Self::retry_key(*t), Self::retry_key(*t))));
-        for (exchange, key, queue) in bindings {
-            let (from, to) = (short(self.name(exchange)), short(self.name(&queue)));
-            let bound = channel.queue_bind(to, from, short(key), QueueBindOptions::default(), FieldTable::default());
-            bound.await.map_err(|error| self.error("binding of queue", &queue, error))?;
-        }
-        Ok(())
-    }
-
-    /// The queues with the arguments that must be given at declaration; everything else is policy.
-    fn queues(&self) -> Vec<(String, FieldTable)> {
-        let quorum = || {
-            let mut arguments = FieldTable::default();
-            arguments.insert(short("x-queue-type"), text("quorum"));
-            arguments
-        };
-        let mut queues = vec![("work".to_owned(), quorum()), ("dead".to_owned(), quorum())];
-        for tier in &self.tiers {
+    #[must_use]
+    pub fn queues(&self) -> Vec<Queue> {
+        let quorum = || vec![("x-queue-type", text("quorum"))];
+        let plain = ["work", "bulk", "dead"].map(|last| Queue { name: self.name(last), arguments: quorum() });
+        let retry = self.tiers.iter().map(|tier| {
             let mut arguments = quorum();
-            let ttl = i64::try_from(tier.as_millis()).unwrap_or(i64::MAX);
-            arguments.insert(short("x-message-ttl"), AMQPValue::LongLongInt(ttl));
-            arguments.insert(short("x-dead-letter-exchange"), text(&self.name("jobs")));
-            arguments.insert(short("x-dead-letter-routing-key"), text("work"));
-            // With the default overflow this strategy silently falls back to losing messages.
-            arguments.insert(short("x-dead-letter-strategy"), text("at-least-once"));
-            arguments.insert(short("x-overflow"), text("reject-publish"));
-            queues.push((Self::retry_key(*tier), arguments));
-        }
-        queues
+            arguments.extend([
+                ("x-message-ttl", Value::Number(i64::try_from(tier.as_millis()).unwrap_or(i64::MAX))),
+                ("x-dead-letter-exchange", text(self.name("jobs"))),
+                ("x-dead-letter-routing-key", text("work")),
+                // With the default overflow this strategy silently falls back to losing messages.
+                ("x-dead-letter-strategy", text("at-least-once")),
+                ("x-overflow", text("reject-publish")),
+            ]);
+            Queue { name: self.name(&Self::retry_key(*tier)), arguments }
+        });
+        plain.into_iter().chain(retry).collect()
     }
 
-    fn error(&self, what: &str, last: &str, error: lapin::Error) -> TopologyError {
-        TopologyError { what: format!("{what} {}", self.name(last)), error }
+    #[must_use]
+    pub fn bindings(&self) -> Vec<Binding> {
+        let binding = |exchange: &str, key: &str, queue: &str| Binding {
+            exchange: self.name(exchange),
+            key: key.to_owned(),
+            queue: self.name(queue),
+        };
+        let retry = self.tiers.iter().map(|t| binding("jobs", &Self::retry_key(*t), &Self::retry_key(*t)));
+        [
+            binding("events", "#", "work"),
+            binding("jobs", "work", "work"),
+            binding("jobs", "bulk", "bulk"),
+            binding("dlx", "dead", "dead"),
+        ]
+        .into_iter()
+        .chain(retry)
+        .collect()
+    }
+
+    #[must_use]
+    pub fn policies(&self) -> Vec<Policy> {
+        let work = vec![
+            // The net below a message that kills workers; whatever a worker survives is counted by the worker.
+            ("delivery-limit", Value::Number(20)),
+            ("dead-letter-exchange", text(self.name("dlx"))),
+            ("dead-letter-routing-key", text("dead")),
+            ("dead-letter-strategy", text("at-least-once")),
+            // A full queue refuses its publishers; the default drops the oldest message.
+            ("overflow", text("reject-publish")),
+            ("max-length", Value::Number(1_000_000)),
+        ];
+        // From RabbitMQ 4 on the default is 20, and looking at a dead letter counts: without this, looking drops it.
+        let dead = vec![("delivery-limit", Value::Number(1_000_000))];
+        let policy = |last: &str, queues: &str, definition| Policy {
+            name: format!("{}-{last}", self.prefix),
+            pattern: self.pattern(queues),
+            definition,
+        };
+        vec![policy("work", "(work|bulk)", work), policy("dead", "dead", dead)]
+    }
+
+    /// The users of an installation, each with the least rights.
+    #[must_use]
+    pub fn users(&self) -> Vec<User> {
+        let nothing = || "^$".to_owned();
+        let user = |last: &str, role, configure, write, read| User {
+            name: format!("{}-{last}", self.prefix),
+            role,
+            configure,
+            write,
+            read,
+        };
+        let (events, work) = (self.pattern("events"), self.pattern("(work|bulk)"));
+        vec![
+            user("worker", "airlock worker", nothing(), self.pattern("(verdicts|jobs|dlx)"), work),
+            user("operator", "airlock dlq", nothing(), self.pattern("jobs"), self.pattern("dead")),
+            user("app", "announces uploads, hears verdicts", nothing(), events.clone(), self.pattern("app")),
+            user("store", "a store that declares its exchange", events.clone(), events, nothing()),
+            user("reconcile", "airlock reconcile", nothing(), self.pattern("(events|verdicts)"), nothing()),
+        ]
+    }
+
+    /// The regular expression of these names and no others.
+    fn pattern(&self, last: &str) -> String {
+        format!("^{}\\.{last}$", self.prefix.replace('.', "\\."))
     }
 }
 
-fn text(value: &str) -> AMQPValue {
-    AMQPValue::LongString(LongString::from(value))
+fn text(value: impl Into<String>) -> Value {
+    Value::Text(value.into())
 }
 
 /// Names here are made of our own prefix, which the configuration keeps short, and constants.

@@ -73,6 +73,7 @@ pub struct Metrics {
     dependency_up: Family<DependencyLabel, Gauge>,
     session_restarts: Family<ReasonLabel, Counter>,
     duplicates: Family<WhereLabel, Counter>,
+    moved_to_bulk: Counter,
 }
 
 /// Upper bounds of the stage histogram in seconds: a cache hit, an image, the job deadline.
@@ -97,6 +98,7 @@ impl Default for Metrics {
             dependency_up: Family::default(),
             session_restarts: Family::default(),
             duplicates: Family::default(),
+            moved_to_bulk: Counter::default(),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -122,6 +124,8 @@ impl Metrics {
         r.register("dependency_up", "Whether the last probe of a dependency succeeded", self.dependency_up.clone());
         r.register("session_restarts", "Broker sessions that ended and were rebuilt", self.session_restarts.clone());
         r.register("duplicates", "Deliveries of uploads that had a verdict already", self.duplicates.clone());
+        let help = "Messages of uploaders or routes beyond their share";
+        r.register("moved_to_bulk", help, self.moved_to_bulk.clone());
     }
 
     fn start_at_zero(&self) {
@@ -196,6 +200,11 @@ impl Metrics {
     /// A delivery of an upload that has a verdict already; `place` is `record`, `missing` or `single_flight`.
     pub fn duplicate(&self, place: &'static str) {
         self.duplicates.get_or_create(&WhereLabel { r#where: Name(place) }).inc();
+    }
+
+    /// A message went to the bulk queue.
+    pub fn crowded(&self) {
+        self.moved_to_bulk.inc();
     }
 
     pub fn session_restarted(&self, reason: &'static str) {

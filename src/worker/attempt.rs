@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
-use super::company::Company;
+use super::company::{Company, Share, Shares};
 use crate::circuit::{Circuit, Watched};
 use crate::clock;
 use crate::event::{self, Parsed, UploadEvent};
@@ -52,6 +52,7 @@ impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
 
     async fn work(&self, message: &Message, event: UploadEvent) -> Early<Outcome> {
         let admission = admit(&message.headers, message.redelivered);
+        let Some(_share) = self.share(message, &event) else { return Ok(Outcome::Crowded) };
         // What is already running in this process is waited for; it ends with the verdict that answers this message.
         let flight = self.wait(self.company.flight(&event)).await?;
         if flight.waited {
@@ -85,6 +86,19 @@ impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
                 Ok(answered.map_or_else(|| Outcome::Faulted(crash_loop()), |_| Outcome::Judged))
             }
         }
+    }
+
+    /// This job's part of what its uploader and its route may hold. An event of no route fails later, with a reason.
+    fn share(&self, message: &Message, event: &UploadEvent) -> Option<Share> {
+        let (name, uploader) = self.pipeline.route(&event.object).map_or((String::new(), None), |route| {
+            let announced = event.uploader.as_deref();
+            (route.name.clone(), route.uploader_from.before_fetch(announced, event.object.key.as_str()))
+        });
+        // One slot stays for others, and where there are several routes, one stays for the other routes.
+        let but_one = self.limits.jobs.saturating_sub(1).max(1);
+        let route = if self.pipeline.routes.len() > 1 { but_one } else { self.limits.jobs };
+        let most = Shares { uploader: self.limits.per_uploader.min(but_one), route };
+        self.company.share(&name, uploader, message.bulk, most)
     }
 
     /// Waits for other jobs, no longer than one of them may take. Whoever waits in vain has not tried anything.
@@ -123,6 +137,10 @@ impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
         match settlement {
             Settlement::Ack | Settlement::Split(_) => {}
             Settlement::HandBack => tracing::info!("message {id} is handed back"),
+            Settlement::Bulk => {
+                self.pipeline.metrics.crowded();
+                tracing::debug!("message {id} goes to the bulk queue: its uploader or route has its share already");
+            }
             Settlement::Mark(run) => {
                 tracing::warn!(
                     "message {id} was not settled by several workers: it runs alone next, for the {run}. time"

@@ -1,4 +1,4 @@
-//! Who may run beside whom: one job per upload, and suspects alone.
+//! Who may run beside whom: one job per upload, suspects alone, and nobody more than a share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +11,17 @@ use crate::object::{ETag, ObjectRef};
 /// What tells two uploads apart before the store was asked.
 type Upload = (ObjectRef, Option<ETag>);
 
+/// Whose share a job takes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Holder {
+    Route(String),
+    Uploader(String, String),
+}
+
 /// The jobs of this process, as far as they are in each other's way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Company {
+    held: Arc<Mutex<HashMap<Holder, usize>>>,
     floor: Arc<RwLock<()>>,
     flights: Arc<Mutex<HashMap<Upload, Arc<tokio::sync::Mutex<()>>>>>,
 }
@@ -36,7 +44,44 @@ pub(super) struct Flight {
     pub waited: bool,
 }
 
+/// Held while a job runs: its part of the shares of its uploader and its route.
+#[derive(Debug)]
+pub(super) struct Share {
+    company: Company,
+    holders: Vec<Holder>,
+}
+
+/// The largest shares, in jobs at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shares {
+    pub uploader: usize,
+    pub route: usize,
+}
+
 impl Company {
+    /// Takes a share for a job, unless its uploader or its route holds as many as it may. What comes from the bulk queue
+    /// has waited already and only counts.
+    pub fn share(&self, route: &str, uploader: Option<String>, bulk: bool, most: Shares) -> Option<Share> {
+        let route_holder = (Holder::Route(route.to_owned()), most.route);
+        let uploader = uploader.map(|name| (Holder::Uploader(route.to_owned(), name), most.uploader));
+        let wanted: Vec<(Holder, usize)> = [route_holder].into_iter().chain(uploader).collect();
+        let mut held = self.held();
+        let full = |(holder, most): &(Holder, usize)| held.get(holder).is_some_and(|n| n >= most);
+        if !bulk && wanted.iter().any(full) {
+            return None;
+        }
+        let holders: Vec<Holder> = wanted.into_iter().map(|(holder, _)| holder).collect();
+        for holder in &holders {
+            *held.entry(holder.clone()).or_default() += 1;
+        }
+        Some(Share { company: self.clone(), holders })
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Holder, usize>> {
+        // Nothing that can panic happens under the lock.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for the floor: beside others, or with nobody else on it. Whoever asked first comes first, so that a suspect
     /// does not wait for ever.
     pub async fn floor(&self, alone: bool) -> Floor {
@@ -63,6 +108,18 @@ impl Company {
     fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<Upload, Arc<tokio::sync::Mutex<()>>>> {
         // Nothing that can panic happens under the lock.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.company.held();
+        for holder in &self.holders {
+            if let Some(n) = held.get_mut(holder) {
+                *n = n.saturating_sub(1);
+            }
+        }
+        held.retain(|_, n| *n > 0);
     }
 }
 
@@ -117,6 +174,23 @@ mod tests {
         drop(first);
         drop(waiting);
         assert!(company.flights().is_empty());
+    }
+
+    #[test]
+    fn an_uploader_and_a_route_have_their_shares_and_no_more() {
+        let (company, most) = (Company::default(), Shares { uploader: 2, route: 3 });
+        let take = |route, uploader: &str, bulk| company.share(route, Some(uploader.to_owned()), bulk, most);
+        let first = take("r", "a", false).unwrap();
+        let second = take("r", "a", false).unwrap();
+        assert!(take("r", "a", false).is_none(), "the uploader has two");
+        let third = take("r", "b", false).unwrap();
+        assert!(take("r", "c", false).is_none(), "the route has three");
+        assert!(take("other", "a", false).is_some(), "an uploader of another route");
+        let bulk = take("r", "a", true).unwrap();
+        drop(first);
+        assert!(take("r", "a", false).is_none(), "what comes from bulk counts");
+        drop((bulk, second, third));
+        assert!(company.held().is_empty());
     }
 
     #[tokio::test]

@@ -36,6 +36,12 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often a worker that takes no work tries whether it could.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// The work queue counts as empty when it has handed out nothing for so long.
+const WORK_IS_OVER: Duration = Duration::from_secs(1);
+
+/// How often a full share of bulk jobs is looked at again.
+const BULK_AGAIN: Duration = Duration::from_millis(100);
+
 /// A consumer that hears nothing for so long is compared with its queue, twice before it counts as deaf.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -43,6 +49,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub jobs: usize,
+    /// Of them, for one uploader.
+    pub per_uploader: usize,
     pub job_deadline: Duration,
     /// How long jobs may go on after a stop was asked for.
     pub grace: Duration,
@@ -57,6 +65,8 @@ pub struct Worker<B, S> {
     health: Arc<Health>,
     circuit: Arc<Circuit>,
     company: Company,
+    /// Each job that came out of the bulk queue holds a clone.
+    bulk_jobs: Arc<()>,
 }
 
 /// Why no more messages are taken.
@@ -77,7 +87,7 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
         health: Arc<Health>,
         circuit: Arc<Circuit>,
     ) -> Self {
-        Self { broker, pipeline, limits, health, circuit, company: Company::default() }
+        Self { broker, pipeline, limits, health, circuit, company: Company::default(), bulk_jobs: Arc::new(()) }
     }
 
     /// Works until `stop`, then drains: jobs finish, or are handed back when the grace period is over.
@@ -220,7 +230,9 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
         let (mut heartbeat, mut silence) = (tokio::time::interval(HEARTBEAT), Silence::default());
         let (mut trusted, mut down) = (self.pipeline.judge.engines.trusted(), self.circuit.watch());
         let (mut blocked, mut failed) = (session.blocked(), session.failed());
+        let mut last_work = Instant::now();
         loop {
+            let bulk = self.bulk_may_run(last_work);
             let taken = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ended::Stopping,
@@ -229,7 +241,8 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
                 _ = down.wait_for(|down| !down.is_empty()) => return Ended::Paused,
                 _ = blocked.wait_for(Option::is_some) => return Ended::Paused,
                 _ = heartbeat.tick() => None,
-                taken = take(permits, session) => Some(taken),
+                () = tokio::time::sleep(BULK_AGAIN), if !bulk => None,
+                taken = take(permits, session, bulk) => Some(taken),
             };
             let Some(taken) = taken else {
                 self.health.tick();
@@ -243,18 +256,29 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             };
             silence = Silence::default();
             match taken {
-                Some((permit, Ok(delivery))) => self.start(jobs, permit, delivery, session.publisher(), stop.clone()),
+                Some((permit, Ok(delivery))) => {
+                    if !delivery.message().bulk {
+                        last_work = Instant::now();
+                    }
+                    self.start(jobs, permit, delivery, session.publisher(), stop.clone());
+                }
                 Some((_, Err(fault))) => return Ended::Lost(fault),
                 None => return Ended::Stopping,
             }
         }
     }
 
+    /// While the work queue has messages, at most half of the slots are for those of the bulk queue.
+    fn bulk_may_run(&self, last_work: Instant) -> bool {
+        let running = Arc::strong_count(&self.bulk_jobs) - 1;
+        running < (self.limits.jobs / 2).max(1) || last_work.elapsed() > WORK_IS_OVER
+    }
+
     /// Asks for no more messages and hands back those that no job has taken; the jobs go on.
     async fn pause(&self, session: &mut B::Session) {
         self.health.consuming(false);
         session.cancel().await;
-        while let Some(Ok(delivery)) = session.next().await {
+        while let Some(Ok(delivery)) = session.next(true).await {
             if delivery.settle(Settlement::HandBack).await.is_err() {
                 // The session is over: the broker hands the rest out again by itself.
                 return;
@@ -292,8 +316,9 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             publisher: self.watched(publisher),
             stop,
         };
+        let bulk_job = delivery.message().bulk.then(|| Arc::clone(&self.bulk_jobs));
         jobs.spawn(async move {
-            let _permit = permit;
+            let (_permit, _bulk_job) = (permit, bulk_job);
             let _in_flight = attempt.pipeline.metrics.job();
             let outcome = attempt.run(delivery.message()).await;
             let settlement = settle(outcome, attempt.number, &attempt.limits.retry);
@@ -340,9 +365,10 @@ impl Silence {
 async fn take<N: Session>(
     permits: &Arc<Semaphore>,
     session: &mut N,
+    bulk: bool,
 ) -> Option<(OwnedSemaphorePermit, Result<N::Delivery, Fault>)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
-    let next = session.next().await?;
+    let next = session.next(bulk).await?;
     Some((permit, next))
 }
 

@@ -76,20 +76,11 @@ fn every_variable_and_flag_in_the_samples_is_known() {
 }
 
 #[test]
-fn the_broker_definitions_have_the_topology_of_the_code() {
-    let definitions: Value = serde_json::from_str(&read("rabbitmq/definitions.json")).expect("JSON");
-    let names = |kind: &str| -> Vec<String> {
-        let list = definitions[kind].as_array().unwrap_or_else(|| panic!("{kind}"));
-        list.iter().filter_map(|q| q["name"].as_str().map(str::to_owned)).collect()
-    };
-    for exchange in ["airlock.events", "airlock.verdicts", "airlock.jobs", "airlock.dlx"] {
-        assert!(names("exchanges").contains(&exchange.to_owned()), "{exchange}");
-    }
-    let settings = config::load(&Sources { file: None, env: Vec::new(), flags: Vec::new() }).expect("the defaults");
-    let retry = settings.retry.tiers.iter().map(|t| format!("airlock.retry.{}", t.as_millis()));
-    for queue in retry.chain(["airlock.work".to_owned(), "airlock.dead".to_owned()]) {
-        assert!(names("queues").contains(&queue), "{queue}");
-    }
+fn the_broker_definitions_are_what_the_command_prints() {
+    let args = ["topology", "print", "--json", "--users", "--app", "airlock.app"];
+    let printed = airlock().args(args).args(["--set", "amqp.url=amqp://rabbitmq/airlock"]).output();
+    let printed = String::from_utf8(printed.expect("the binary runs").stdout).expect("UTF-8");
+    assert_eq!(read("rabbitmq/definitions.json"), printed, "made by: airlock {}", args.join(" "));
 }
 
 #[test]

@@ -15,6 +15,15 @@ pub fn clamd() -> String {
     variable("AIRLOCK_TEST_CLAMD")
 }
 
+/// RabbitMQ's administration program, and what it prints.
+pub fn rabbitmqctl(args: &[&str]) -> String {
+    let script = root().join("scripts/services");
+    let run = Command::new(script).arg("rabbitmqctl").arg(variable("AIRLOCK_TEST_SERVICES")).args(args).output();
+    let output = run.expect("rabbitmqctl runs");
+    assert!(output.status.success(), "rabbitmqctl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
 /// The root of the repository.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

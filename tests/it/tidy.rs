@@ -34,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("ports", &["store", "queue", "ledger"]),
     ("telemetry", &["telemetry"]),
     ("pipeline", &["pipeline"]),
-    ("runtime", &["ops", "pace", "reconcile", "shutdown", "worker", "embedded"]),
+    ("runtime", &["circuit", "dlq", "ops", "pace", "reconcile", "shutdown", "worker", "embedded"]),
     ("composition", &["cli"]),
 ];
 

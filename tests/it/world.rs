@@ -31,7 +31,8 @@ pub struct World {
     settings: BTreeMap<String, String>,
     /// Routes come only from a file.
     config: tempfile::NamedTempFile,
-    channel: Channel,
+    /// The admin's channel, with confirms.
+    pub channel: Channel,
     verdicts: Consumer,
     connection: Connection,
 }
@@ -105,11 +106,16 @@ impl World {
 
     pub async fn publish_raw(&self, body: &[u8], message_id: &str) {
         let properties = BasicProperties::default().with_message_id(message_id.into()).with_delivery_mode(2);
-        let exchange = format!("{}.events", self.id);
+        self.publish_to("events", "test", body, properties).await;
+    }
+
+    /// Publishes to one of the world's exchanges.
+    pub async fn publish_to(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) {
+        let exchange = format!("{}.{exchange}", self.id);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let published = self.channel.basic_publish(exchange.into(), "test".into(), options, body, properties).await;
+        let published = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties).await;
         let confirm = published.expect("a publish").await.expect("a confirm");
-        assert!(confirm.take_message().is_none(), "the event reached no queue");
+        assert!(confirm.take_message().is_none(), "the message reached no queue");
     }
 
     /// Uploads and announces.
@@ -177,6 +183,19 @@ impl World {
             let Some(message) = got.expect("the work queue is there") else { return taken };
             let id = message.delivery.properties.message_id().clone().expect("an id").to_string();
             taken.push((id, serde_json::from_slice(&message.delivery.data).expect("an event is JSON")));
+        }
+    }
+
+    /// Waits until one of the world's queues has so many ready messages.
+    pub async fn until_depth(&self, queue: &str, depth: u32) {
+        let started = std::time::Instant::now();
+        loop {
+            let now = self.depth(queue).await;
+            if now == depth {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{queue} has {now} messages, not {depth}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

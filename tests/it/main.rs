@@ -3,19 +3,27 @@
 //! run side by side.
 
 mod bombs;
+mod cases;
 mod cli;
 mod corpus;
+mod crash;
 mod demo;
 mod deploy;
 mod docs;
 mod faults;
+mod front;
 mod fuzz;
+mod gate;
+mod interleave;
 mod notifications;
+mod outages;
 mod pipeline;
 mod process;
+mod proxy;
 mod samples;
 mod scanner;
 mod services;
+mod settled;
 mod signed;
 mod tidy;
 mod trust;

@@ -25,8 +25,17 @@ enum Trouble {
 
 use Trouble::{AnswerLost, EveryAnswerLost, KilledBefore, KilledBehind, RequestLost};
 
+/// What the event names.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    OfVersion,
+    OfKey,
+}
+
+/// For what the S3 client asks again.
 const S3: [Trouble; 5] = [RequestLost, AnswerLost, EveryAnswerLost, KilledBefore, KilledBehind];
-const AMQP: [Trouble; 4] = [RequestLost, AnswerLost, KilledBefore, KilledBehind];
+/// For what is asked only once: publishing, settling, and the put that is looked for before it is repeated.
+const ONCE: [Trouble; 4] = [RequestLost, AnswerLost, KilledBefore, KilledBehind];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_get_source() {
@@ -40,7 +49,7 @@ async fn at_head_clean() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_put_clean() {
-    each("PUT /clean-{id}/the/file", &S3, &[CLEAN]).await;
+    each("PUT /clean-{id}/the/file", &ONCE, &[CLEAN]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +64,7 @@ async fn at_put_record() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_publish_verdict() {
-    each("publish {id}.verdicts", &AMQP, &[CLEAN, REJECTED]).await;
+    each("publish {id}.verdicts", &ONCE, &[CLEAN, REJECTED]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,20 +74,36 @@ async fn at_delete_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_ack() {
-    each("ack", &AMQP, &[CLEAN, REJECTED]).await;
+    each("ack", &ONCE, &[CLEAN, REJECTED]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_each_step_of_an_event_without_a_version() {
+    let steps = [
+        "GET /quarantine-{id}/the/file",
+        "PUT /ledger-{id}/verdicts/",
+        "PUT /ledger-{id}/latest/",
+        "publish {id}.verdicts",
+        "DELETE /quarantine-{id}/the/file",
+        "ack",
+    ];
+    let cases = steps.into_iter().flat_map(|step| {
+        ONCE.map(|trouble| (format!("{step}, {trouble:?}"), case(step, trouble, CLEAN.0, CLEAN.1, Event::OfKey)))
+    });
+    run(cases).await;
 }
 
 /// Every trouble with every file.
 async fn each(step: &'static str, troubles: &[Trouble], files: &[(&'static str, &'static str)]) {
     let cases = troubles.iter().flat_map(|&trouble| {
         let name = move |file| format!("{step}, {trouble:?}, {file}");
-        files.iter().map(move |&(file, verdict)| (name(file), case(step, trouble, file, verdict)))
+        files.iter().map(move |&(file, verdict)| (name(file), case(step, trouble, file, verdict, Event::OfVersion)))
     });
     run(cases).await;
 }
 
 /// One upload with one trouble at one step; what is wrong at the end.
-async fn case(step: &str, trouble: Trouble, file: &str, verdict: &str) -> Vec<String> {
+async fn case(step: &str, trouble: Trouble, file: &str, verdict: &str, event: Event) -> Vec<String> {
     let mut world = World::new("crash").await;
     let front = Front::of(&mut world, NOTHING).await;
     let mut worker = world.worker().await;
@@ -92,7 +117,10 @@ async fn case(step: &str, trouble: Trouble, file: &str, verdict: &str) -> Vec<St
     };
     let gates: Vec<_> = (0..times).map(|_| front.at(&step).gate(&step, act)).collect();
     let upload = world.put("the/file", testdata(file)).await;
-    world.announce(&upload).await;
+    match event {
+        Event::OfVersion => world.announce(&upload).await,
+        Event::OfKey => world.publish(&world.event(&upload.key, None)).await,
+    }
     for mut gate in gates {
         let held = gate.reached().await;
         if let KilledBefore | KilledBehind = trouble {

@@ -62,14 +62,14 @@ impl Standing {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_workers_with_the_same_upload_are_as_one() {
-    let steps = [GET, HEAD, PUT, RECORD, PUBLISH, DELETE, ACK];
-    let acts = [Act::HoldRequest, Act::HoldAnswer];
-    let cases = steps.into_iter().flat_map(|step| {
-        acts.into_iter().flat_map(move |act| {
-            [First::A, First::Both].map(|first| {
-                let name = format!("{step}, {act:?}, first {first:?}");
-                (name, meet([(NOTHING, step), (NOTHING, step)], act, first, "clean"))
-            })
+    let steps = [GET, HEAD, PUT, RECORD, PUBLISH, DELETE, ACK].into_iter();
+    let before = steps.clone().map(|step| (step, step, Act::HoldRequest));
+    // Where the object of one is there already, the other takes it and puts nothing.
+    let behind = steps.map(|step| (step, if step == PUT { RECORD } else { step }, Act::HoldAnswer));
+    let cases = before.chain(behind).flat_map(|(a, b, act)| {
+        [First::A, First::B, First::Both].map(|first| {
+            let name = format!("{a} and {b}, {act:?}, first {first:?}");
+            (name, meet([(NOTHING, a), (NOTHING, b)], act, first, "clean"))
         })
     });
     run(cases).await;
@@ -87,6 +87,25 @@ async fn of_two_workers_that_disagree_the_one_that_rejects_is_right() {
         })
     });
     run(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_worker_has_put_goes_when_another_has_rejected_it() {
+    let mut world = World::new("orphan").await;
+    let mut a = Standing::start(&mut world, NOTHING, PUT, Act::HoldAnswer).await;
+    let upload = world.put(KEY, testdata("clean/skizze.jpg")).await;
+    world.announce(&upload).await;
+    world.announce(&upload).await;
+    let held = a.gate.reached().await;
+    let _front = Front::of(&mut world, JPEGS).await;
+    let b = world.worker().await;
+    let mut notices = vec![world.next_verdict().await];
+    assert_eq!(world.versions("clean").await, 1, "the object has no record, and nobody knows of it");
+    a.worker.kill();
+    drop(held);
+    world.rest(vec![b]).await;
+    notices.extend(world.notices().await);
+    assert_eq!(world.wrongs(&upload, "rejected", &notices).await, [""; 0]);
 }
 
 /// Two workers, each with its rules, come to their steps with the same upload, and go on in this order.

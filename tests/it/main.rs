@@ -11,6 +11,7 @@ mod demo;
 mod deploy;
 mod docs;
 mod faults;
+mod flow;
 mod front;
 mod fuzz;
 mod gate;

@@ -1,13 +1,18 @@
 //! Each dependency goes away in each way in which networks and services do, for some seconds, with work before,
 //! meanwhile and behind. Then everything is judged once, nothing is a dead letter, and work goes on by itself.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::cases::run;
+use crate::flow::Mode;
 use crate::front::{Front, NOTHING};
 use crate::gate::Protocol;
-use crate::proxy::{Mode, Proxy};
+use crate::proxy::Proxy;
 use crate::services::{clamd, testdata};
+use crate::settled::Upload;
 use crate::world::World;
 
 /// The longest time from the end of an outage to the next verdict.
@@ -92,6 +97,9 @@ async fn outage(dependency: Dependency, mode: Mode, time: Duration) -> Vec<Strin
     ten(&world, &mut uploads).await;
     tokio::time::sleep(time).await;
     notices.extend(world.notices().await);
+    if matches!(mode, Mode::Refuse | Mode::Drop | Mode::BlackHole) {
+        assert_eq!(noticed(&notices), 10, "while it is away nothing is judged");
+    }
     proxy.set(Mode::Pass);
     let ended = Instant::now();
     ten(&world, &mut uploads).await;
@@ -122,7 +130,7 @@ async fn scanner(world: &mut World) -> Proxy {
     proxy
 }
 
-async fn ten(world: &World, uploads: &mut Vec<crate::settled::Upload>) {
+async fn ten(world: &World, uploads: &mut Vec<Upload>) {
     for _ in 0..10 {
         let upload = world.put(&format!("{}.jpg", uploads.len()), testdata("clean/skizze.jpg")).await;
         world.announce(&upload).await;
@@ -131,12 +139,13 @@ async fn ten(world: &World, uploads: &mut Vec<crate::settled::Upload>) {
 }
 
 /// Waits until there are notices of so many uploads.
-async fn until_all_are_noticed(world: &mut World, uploads: usize, notices: &mut Vec<serde_json::Value>) {
-    let noticed = |notices: &[serde_json::Value]| {
-        let keys = notices.iter().filter_map(|n| n["source"]["key"].as_str());
-        keys.collect::<std::collections::BTreeSet<_>>().len()
-    };
+async fn until_all_are_noticed(world: &mut World, uploads: usize, notices: &mut Vec<Value>) {
     while noticed(notices) < uploads {
         notices.push(world.next_notice().await.1["data"].clone());
     }
+}
+
+/// Of how many uploads there are notices.
+fn noticed(notices: &[Value]) -> usize {
+    notices.iter().filter_map(|n| n["source"]["key"].as_str()).collect::<BTreeSet<_>>().len()
 }

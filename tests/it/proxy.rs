@@ -6,32 +6,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::flow::{Flow, Mode};
 use crate::gate::{Act, Gate, Parser, Post, Posts, Protocol};
-
-/// How the proxy treats its connections, old and new ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    Pass,
-    /// Nobody listens, as if the service had ended.
-    Refuse,
-    /// Connections are accepted and end at once.
-    Drop,
-    /// Connections stay, and nothing comes through.
-    BlackHole,
-    /// So many bytes a second, for each connection in each direction.
-    Slow(usize),
-    /// Connections end when so many bytes have gone to the service.
-    CutUp(usize),
-    /// Connections end when so many bytes have come from the service.
-    CutDown(usize),
-}
 
 pub struct Proxy {
     address: SocketAddr,
@@ -110,8 +92,8 @@ async fn connect(client: TcpStream, shared: Arc<Shared>) {
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         let answer = Mutex::new(None);
         tokio::select! {
-            () = upward(from_client, Flow::new(to_server, &shared, true), &shared, &answer) => {}
-            () = downward(from_server, Flow::new(to_client, &shared, false), &answer) => {}
+            () = upward(from_client, Flow::new(to_server, shared.mode.subscribe(), true), &shared, &answer) => {}
+            () = downward(from_server, Flow::new(to_client, shared.mode.subscribe(), false), &answer) => {}
         }
     };
     tokio::select! { biased; _ = ends => {}, () = through => {} }
@@ -174,46 +156,4 @@ async fn read(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
     let n = from.read(&mut bytes).await.ok().filter(|n| *n > 0)?;
     bytes.truncate(n);
     Some(bytes)
-}
-
-/// One direction of a connection under the mode of the proxy.
-struct Flow {
-    to: OwnedWriteHalf,
-    mode: watch::Receiver<Mode>,
-    up: bool,
-    /// Bytes that have passed since cutting began.
-    passed: usize,
-}
-
-impl Flow {
-    fn new(to: OwnedWriteHalf, shared: &Shared, up: bool) -> Self {
-        Self { to, mode: shared.mode.subscribe(), up, passed: 0 }
-    }
-
-    /// Writes as the mode allows; says whether the connection goes on.
-    async fn write(&mut self, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
-            let mode = *self.mode.borrow_and_update();
-            let now = match mode {
-                Mode::BlackHole => {
-                    let _ = self.mode.changed().await;
-                    continue;
-                }
-                Mode::Slow(rate) => {
-                    let now = bytes.len().min((rate / 20).max(1));
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    now
-                }
-                Mode::CutUp(after) if self.up => bytes.len().min(after.saturating_sub(self.passed)),
-                Mode::CutDown(after) if !self.up => bytes.len().min(after.saturating_sub(self.passed)),
-                _ => bytes.len(),
-            };
-            self.passed = if mode == Mode::Pass { 0 } else { self.passed + now };
-            if now == 0 || self.to.write_all(&bytes[..now]).await.is_err() {
-                return false;
-            }
-            bytes = &bytes[now..];
-        }
-        true
-    }
 }

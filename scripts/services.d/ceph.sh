@@ -120,9 +120,10 @@ new_cluster() {
 }
 
 # --foreground: otherwise timeout moves itself into another process group, out of reach of whoever ends ours.
+# As many buckets as they like: the tests make more than the thousand that a user may have otherwise.
 make_user() {
   timeout --foreground 60 radosgw-admin -c "$conf" user info --uid "$1" >/dev/null 2>&1 ||
-    timeout --foreground 60 radosgw-admin -c "$conf" user create --uid "$1" --display-name "$1" \
+    timeout --foreground 60 radosgw-admin -c "$conf" user create --uid "$1" --display-name "$1" --max-buckets 0 \
       --access-key "$1" --secret "$1-secret" >/dev/null 2>>"$dir/rgw.log"
 }
 

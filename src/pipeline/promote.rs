@@ -6,7 +6,7 @@
 //! | after | state | the redelivered message finds and does | end |
 //! | --- | --- | --- | --- |
 //! | fetch, judge | nothing written | runs in full | same |
-//! | put clean | an object without a record | runs in full, puts the same key again | same |
+//! | put clean | an object without a record | runs in full, finds its own object under the key and takes it | same |
 //! | put clean, another worker recorded *rejected* | an orphan in clean | finds the record, removes clean versions of this source | rejected |
 //! | record | committed | finds the record: publishes, deletes, acks | same |
 //! | publish, confirm lost | the notice may be out | publishes again under the same id | consumers deduplicate |
@@ -14,7 +14,7 @@
 //! | ack lost | all done | as behind delete | same |
 //! | two workers at once | both put the same key | one record wins, the other worker adopts it | same |
 //!
-//! Repair never compares bytes: it compares the source id in the metadata of the clean object.
+//! Repair never compares bytes: it compares the metadata of the clean object, source id and digests included.
 
 use super::record::{Draft, Promoted};
 use crate::fault::{Fault, FaultCode};
@@ -22,7 +22,7 @@ use crate::media::MediaType;
 use crate::object::{ObjectKey, SourceId};
 use crate::route::Route;
 use crate::stage::Sanitized;
-use crate::store::{Destination, ObjectFacts, ObjectStore, Put, metadata};
+use crate::store::{Destination, ObjectFacts, ObjectStore, Put, Stored, metadata};
 use crate::verdict::{Output, Stage, Verdict};
 
 /// How often a destination that changes under our hands is looked at again.
@@ -43,31 +43,45 @@ pub(super) async fn promote<S: ObjectStore>(
         metadata: draft.metadata(Verdict::Clean, Some(file.source_sha256()), Some(file.output().sha256())),
         if_absent: true,
     };
+    let mut trouble = None;
     for _ in 0..LOOKS {
         match store.head(&to.bucket, &to.key).await? {
             None => to.if_absent = true,
+            Some(there) if is_ours(&there, &to, file) => {
+                return Ok(promoted(to, file, Stored { version: there.version, etag: there.etag }));
+            }
             Some(there) if is_newer(&there, file) => return Ok(Promoted { output: None }),
             Some(there) => {
                 check_owner(&there, &to)?;
                 to.if_absent = false;
             }
         }
-        if let Put::Stored(stored) = store.put_clean(&to, file).await? {
-            return Ok(Promoted {
-                output: Some(Output {
-                    bucket: Some(to.bucket),
-                    key: to.key.to_string(),
-                    version_id: stored.version,
-                    etag: stored.etag,
-                    size: file.output().len(),
-                    sha256: Some(file.output().sha256()),
-                    content_type: file.media().mime().to_owned(),
-                }),
-            });
+        match store.put_clean(&to, file).await {
+            Ok(Put::Stored(stored)) => return Ok(promoted(to, file, stored)),
+            Ok(Put::Exists) => {}
+            // Perhaps only the answer was lost. Put blindly once more, there would be two versions of one upload.
+            Err(fault) if fault.code == FaultCode::S3Unavailable => trouble = Some(fault),
+            Err(fault) => return Err(fault),
         }
     }
-    let detail = format!("{} in {} changes faster than it can be written", draft.key, to.bucket);
-    Err(Fault::new(FaultCode::S3Unavailable, Stage::Store, detail))
+    Err(trouble.unwrap_or_else(|| {
+        let detail = format!("{} in {} changes faster than it can be written", draft.key, to.bucket);
+        Fault::new(FaultCode::S3Unavailable, Stage::Store, detail)
+    }))
+}
+
+fn promoted(to: Destination, file: &Sanitized, stored: Stored) -> Promoted {
+    Promoted {
+        output: Some(Output {
+            bucket: Some(to.bucket),
+            key: to.key.to_string(),
+            version_id: stored.version,
+            etag: stored.etag,
+            size: file.output().len(),
+            sha256: Some(file.output().sha256()),
+            content_type: file.media().mime().to_owned(),
+        }),
+    }
 }
 
 /// The key of the clean object; where the type changes, the extension changes with it.
@@ -104,6 +118,12 @@ pub(super) fn clean_keys(route: &Route, key: &ObjectKey, source: &SourceId) -> V
         keys.retain(|k| Some(k) == route.key_template.render(key, source).ok().as_ref());
     }
     keys
+}
+
+/// What we are about to put is there: from a worker that died behind its put, or from a put whose answer was lost.
+fn is_ours(there: &ObjectFacts, to: &Destination, file: &Sanitized) -> bool {
+    let same = |(name, value): (&String, &String)| there.metadata.get(name) == Some(value);
+    there.size == file.output().len() && to.metadata.iter().all(same)
 }
 
 /// An upload of the same key that came after ours has been promoted already.

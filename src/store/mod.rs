@@ -107,7 +107,8 @@ pub trait ObjectStore: Send + Sync + 'static {
     fn head(&self, bucket: &Bucket, key: &ObjectKey)
     -> impl Future<Output = Result<Option<ObjectFacts>, Fault>> + Send;
 
-    /// Promotes: the sanitized bytes under their detected type.
+    /// Promotes: the sanitized bytes under their detected type. One request and no more: after a fault the object may
+    /// be there or not.
     fn put_clean(&self, to: &Destination, file: &Sanitized) -> impl Future<Output = Result<Put, Fault>> + Send;
 
     /// Keeps the original bytes where they do no harm: as an attachment without a type. Bytes that were never

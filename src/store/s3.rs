@@ -13,6 +13,7 @@ mod signing;
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Config, retry::RetryConfig};
 use aws_sdk_s3::operation::copy_object::CopyObjectOutput;
 use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
@@ -51,6 +52,8 @@ struct Headers<'a> {
     disposition: Option<&'a str>,
     metadata: &'a BTreeMap<String, String>,
     if_absent: bool,
+    /// Not tried again behind the caller's back, who looks first whether only the answer was lost.
+    once: bool,
 }
 
 impl S3 {
@@ -65,7 +68,11 @@ impl S3 {
             .set_metadata(Some(headers.metadata.clone().into_iter().collect()))
             .set_if_none_match(headers.if_absent.then(|| "*".to_owned()))
             .body(ByteStream::from(load(body).await?));
-        match request.customize().interceptor(KnownDigest(body.sha256())).send().await {
+        let mut request = request.customize().interceptor(KnownDigest(body.sha256()));
+        if headers.once {
+            request = request.config_override(Config::builder().retry_config(RetryConfig::disabled()));
+        }
+        match request.send().await {
             Ok(out) => Ok(Put::Stored(Stored {
                 version: VersionId::parse(out.version_id()),
                 etag: out.e_tag().map(ETag::parse),
@@ -79,7 +86,8 @@ impl S3 {
     async fn put_json(&self, ledger: &Bucket, key: &str, body: Vec<u8>, if_absent: bool) -> Result<Put, Fault> {
         let none = BTreeMap::new();
         let content_type = "application/json";
-        let headers = Headers { bucket: ledger, key, content_type, disposition: None, metadata: &none, if_absent };
+        let headers =
+            Headers { bucket: ledger, key, content_type, disposition: None, metadata: &none, if_absent, once: false };
         self.put(headers, &Spool::of_bytes(body.into()), Stage::Record).await
     }
 
@@ -188,6 +196,7 @@ impl ObjectStore for S3 {
             disposition: None,
             metadata: &to.metadata,
             if_absent: to.if_absent,
+            once: true,
         };
         self.put(headers, file.output(), Stage::Store).await
     }
@@ -205,6 +214,7 @@ impl ObjectStore for S3 {
             disposition: Some(INERT_DISPOSITION),
             metadata: &to.metadata,
             if_absent: false,
+            once: false,
         };
         match self.put(headers, snapshot, Stage::Store).await? {
             Put::Stored(stored) => Ok(stored),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use serde_json::Value;
 
 use crate::cases::run;
@@ -71,8 +72,10 @@ async fn of_the_scanner() {
 }
 
 async fn outages(rows: &[(Dependency, Mode, Duration)]) {
-    run(rows.iter().map(|&(what, mode, time)| (format!("{what:?}, {mode:?}, {time:?}"), outage(what, mode, time))))
-        .await;
+    run(rows
+        .iter()
+        .map(|&(what, mode, time)| (format!("{what:?}, {mode:?}, {time:?}"), outage(what, mode, time).boxed())))
+    .await;
 }
 
 /// Ten uploads before, ten meanwhile, ten behind.

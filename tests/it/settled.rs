@@ -68,6 +68,12 @@ impl World {
         delete.set_version_id(version.map(str::to_owned)).send().await.expect("a deletion");
     }
 
+    /// Whether an upload is still in quarantine.
+    pub async fn is_left(&self, upload: &Upload) -> bool {
+        let head = self.s3.head_object().bucket(self.bucket("quarantine")).key(&upload.key);
+        head.version_id(&upload.version).send().await.is_ok()
+    }
+
     /// The digest of the upload of which the clean object under this key is made.
     pub async fn made_of(&self, key: &str) -> String {
         let head = self.s3.head_object().bucket(self.bucket("clean")).key(key).send().await;

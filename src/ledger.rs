@@ -3,8 +3,8 @@
 //! There is no "published" flag. The record says what was decided; the delivery that is still unsettled says that
 //! somebody has to go on from there. Records are written with `If-None-Match: *`, so that of two workers with the
 //! same upload one decides and the other adopts, with one exception: **rejected dominates**. A rejection that
-//! meets a clean record replaces it, and whoever finds a rejection removes what was promoted for this upload. So
-//! no order of two workers leaves refused bytes in a clean bucket.
+//! meets a clean record replaces it, and whoever writes or finds a rejection removes what was promoted for this
+//! upload. So no order of two workers leaves refused bytes in a clean bucket.
 
 use std::sync::Arc;
 
@@ -25,10 +25,8 @@ pub struct Ledger<S> {
 /// Whose record counts after [`Ledger::commit`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Committed {
-    /// Ours, the first.
+    /// Ours: the first, or a rejection in place of a clean one.
     Ours,
-    /// Ours, in place of a clean one: what was promoted before must be removed.
-    Recalled,
     /// One that was there before.
     Theirs(Box<Record>),
 }
@@ -85,7 +83,7 @@ impl<S: ObjectStore> Ledger<S> {
         let theirs = self.find(&source).await?.ok_or_else(|| lost("the record that was there first is gone"))?;
         if record.verdict == Verdict::Rejected && theirs.verdict != Verdict::Rejected {
             self.store.put_record(&self.bucket, record, false).await?;
-            return Ok(Committed::Recalled);
+            return Ok(Committed::Ours);
         }
         Ok(Committed::Theirs(Box::new(theirs)))
     }

@@ -111,10 +111,17 @@ impl VersionId {
 pub struct ETag(String);
 
 impl ETag {
-    /// Strips the quotes that HTTP puts around a tag and S3 events leave out.
+    /// Strips the quotes that HTTP puts around a tag and S3 events leave out, and the mark of a weak one.
     #[must_use]
-    pub fn parse(tag: &str) -> Self {
-        Self(tag.trim_start_matches("W/").trim_matches('"').to_owned())
+    pub fn parse(mut tag: &str) -> Self {
+        // Until nothing is left to strip: what was read has to mean the same when it is written and read again.
+        loop {
+            let stripped = tag.trim_start_matches("W/").trim_matches('"');
+            if stripped.len() == tag.len() {
+                return Self(tag.to_owned());
+            }
+            tag = stripped;
+        }
     }
 
     #[must_use]

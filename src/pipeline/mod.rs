@@ -153,8 +153,9 @@ impl<S: ObjectStore> Pipeline<S> {
         record.finished_at = crate::clock::rfc3339(crate::clock::now());
         self.metrics.took(Stage::Store, started.elapsed());
         match self.ledger.commit(&record).await? {
+            // With or without a clean record: an attempt that ended behind its put has left an object and none.
+            Committed::Ours if record.verdict == Verdict::Rejected => self.aftermath().recall(route, &record).await?,
             Committed::Ours => {}
-            Committed::Recalled => self.aftermath().recall(route, &record).await?,
             Committed::Theirs(theirs) => {
                 self.metrics.duplicate("record");
                 match theirs.verdict {

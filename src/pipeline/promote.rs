@@ -7,6 +7,7 @@
 //! | --- | --- | --- | --- |
 //! | fetch, judge | nothing written | runs in full | same |
 //! | put clean | an object without a record | runs in full, finds its own object under the key and takes it | same |
+//! | put clean, and the next attempt says *rejected* | an object without a record | records, then removes clean versions of this source | rejected |
 //! | put clean, another worker recorded *rejected* | an orphan in clean | finds the record, removes clean versions of this source | rejected |
 //! | record | committed | finds the record: publishes, deletes, acks | same |
 //! | publish, confirm lost | the notice may be out | publishes again under the same id | consumers deduplicate |

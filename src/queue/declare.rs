@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
-use super::session::{Connector, PATIENCE, close, unavailable, within};
+use super::session::{Connector, PATIENCE, close, said, unavailable, within};
 use super::topology::{Binding, Exchange, Queue, Table, Topology, Value, short};
 use crate::config::TopologyMode;
 use crate::fault::Fault;
@@ -19,7 +19,7 @@ const PRECONDITION_FAILED: u16 = 406;
 
 /// A queue or an exchange that could not be declared or is not there.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {error}")]
+#[error("{what}: {}", said(error))]
 pub struct TopologyError {
     what: String,
     error: lapin::Error,

@@ -166,11 +166,11 @@ pub(super) async fn within<T>(what: &str, call: impl Future<Output = lapin::Resu
 }
 
 /// What an error says, with what to look at where the broker refuses something.
-fn said(error: &lapin::Error) -> String {
+pub(super) fn said(error: &lapin::Error) -> String {
     let text = error.to_string();
     let refused = ["ACCESS_REFUSED", "ACCESS-REFUSED", "NOT_ALLOWED", "NOT-ALLOWED", "InvalidCredentials"];
     if refused.iter().any(|mark| text.contains(mark)) {
-        return format!("the broker refuses this user, its password, its virtual host or a right: {text}");
+        return format!("the broker refuses this user, its password or its rights: {text}");
     }
     text
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -9,10 +10,7 @@ use tokio::task::JoinSet;
 const PLACES: usize = 2;
 
 /// Runs every case, and names those with which something is wrong.
-pub async fn run<C>(cases: impl IntoIterator<Item = (String, C)>)
-where
-    C: Future<Output = Vec<String>> + Send + 'static,
-{
+pub async fn run(cases: impl IntoIterator<Item = (String, BoxFuture<'static, Vec<String>>)>) {
     let (places, mut running) = (Arc::new(Semaphore::new(PLACES)), JoinSet::new());
     for (name, case) in cases {
         let places = Arc::clone(&places);

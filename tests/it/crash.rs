@@ -2,8 +2,10 @@
 //! the worker asked for is lost, or the answer is, or the worker is killed before or behind it. However it goes, the
 //! end is the same as without.
 
+use futures_util::FutureExt;
+
 use crate::cases::run;
-use crate::front::{Front, NOTHING};
+use crate::front::{Front, JPEGS, NOTHING};
 use crate::gate::Act;
 use crate::services::testdata;
 use crate::world::World;
@@ -88,16 +90,39 @@ async fn at_each_step_of_an_event_without_a_version() {
         "ack",
     ];
     let cases = steps.into_iter().flat_map(|step| {
-        ONCE.map(|trouble| (format!("{step}, {trouble:?}"), case(step, trouble, CLEAN.0, CLEAN.1, Event::OfKey)))
+        ONCE.map(|trouble| {
+            (format!("{step}, {trouble:?}"), case(step, trouble, CLEAN.0, CLEAN.1, Event::OfKey).boxed())
+        })
     });
     run(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_judgement_that_rejects_takes_back_what_the_first_has_put() {
+    let mut world = World::new("second").await;
+    let front = Front::of(&mut world, NOTHING).await;
+    let mut worker = world.worker().await;
+    let mut gate = front.s3.gate(&format!("PUT /clean-{}/the/file", world.id), Act::HoldAnswer);
+    let upload = world.put("the/file", testdata(CLEAN.0)).await;
+    world.announce(&upload).await;
+    let held = gate.reached().await;
+    worker.kill();
+    drop(held);
+    // The next one has newer rules.
+    let _front = Front::of(&mut world, JPEGS).await;
+    let worker = world.worker().await;
+    world.rest(vec![worker]).await;
+    let notices = world.notices().await;
+    assert_eq!(world.wrongs(&upload, "rejected", &notices).await, [""; 0]);
 }
 
 /// Every trouble with every file.
 async fn each(step: &'static str, troubles: &[Trouble], files: &[(&'static str, &'static str)]) {
     let cases = troubles.iter().flat_map(|&trouble| {
         let name = move |file| format!("{step}, {trouble:?}, {file}");
-        files.iter().map(move |&(file, verdict)| (name(file), case(step, trouble, file, verdict, Event::OfVersion)))
+        files
+            .iter()
+            .map(move |&(file, verdict)| (name(file), case(step, trouble, file, verdict, Event::OfVersion).boxed()))
     });
     run(cases).await;
 }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use crate::cases::run;
 use crate::front::{Front, JPEGS, NOTHING};
 use crate::gate::{Act, Gate, Held};
@@ -33,7 +35,7 @@ enum First {
 /// A worker that will stand at a step of its next job.
 struct Standing {
     worker: WorkerProcess,
-    _front: Front,
+    front: Front,
     gate: Gate,
 }
 
@@ -43,7 +45,7 @@ impl Standing {
         let front = Front::of(world, rules).await;
         let step = step.replace("{id}", &world.id);
         let gate = front.at(&step).gate(&step, act);
-        Self { worker: world.worker().await, _front: front, gate }
+        Self { worker: world.worker().await, front, gate }
     }
 
     /// Goes on, and is done.
@@ -69,7 +71,7 @@ async fn two_workers_with_the_same_upload_are_as_one() {
     let cases = before.chain(behind).flat_map(|(a, b, act)| {
         [First::A, First::B, First::Both].map(|first| {
             let name = format!("{a} and {b}, {act:?}, first {first:?}");
-            (name, meet([(NOTHING, a), (NOTHING, b)], act, first, "clean"))
+            (name, meet([(NOTHING, a), (NOTHING, b)], act, first, "clean").boxed())
         })
     });
     run(cases).await;
@@ -82,7 +84,7 @@ async fn of_two_workers_that_disagree_the_one_that_rejects_is_right() {
         rejected.into_iter().flat_map(move |b| {
             [First::A, First::B].map(|first| {
                 let name = format!("clean at {a}, rejected at {b}, first {first:?}");
-                (name, meet([(NOTHING, a), (JPEGS, b)], Act::HoldRequest, first, "rejected"))
+                (name, meet([(NOTHING, a), (JPEGS, b)], Act::HoldRequest, first, "rejected").boxed())
             })
         })
     });
@@ -92,14 +94,17 @@ async fn of_two_workers_that_disagree_the_one_that_rejects_is_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_worker_has_put_goes_when_another_has_rejected_it() {
     let mut world = World::new("orphan").await;
-    let mut a = Standing::start(&mut world, NOTHING, PUT, Act::HoldAnswer).await;
+    let mut a = Standing::start(&mut world, NOTHING, PUT, Act::HoldRequest).await;
     let upload = world.put(KEY, testdata("clean/skizze.jpg")).await;
     world.announce(&upload).await;
     world.announce(&upload).await;
     let held = a.gate.reached().await;
+    let mut behind = a.front.s3.gate(&RECORD.replace("{id}", &world.id), Act::HoldRequest);
     let _front = Front::of(&mut world, JPEGS).await;
     let b = world.worker().await;
     let mut notices = vec![world.next_verdict().await];
+    held.go_on();
+    let held = behind.reached().await;
     assert_eq!(world.versions("clean").await, 1, "the object has no record, and nobody knows of it");
     a.worker.kill();
     drop(held);
@@ -163,9 +168,9 @@ async fn whatever_the_uploader_does_meanwhile_every_upload_ends_once() {
         (ACK, Act::HoldRequest),
     ];
     let deeds = [Deed::Overwrite, Deed::UploadAgain, Deed::DeleteKey, Deed::DeleteVersion];
-    let cases = steps
-        .into_iter()
-        .flat_map(|(step, act)| deeds.map(|deed| (format!("{deed:?} at {step}, {act:?}"), meanwhile(step, act, deed))));
+    let cases = steps.into_iter().flat_map(|(step, act)| {
+        deeds.map(|deed| (format!("{deed:?} at {step}, {act:?}"), meanwhile(step, act, deed).boxed()))
+    });
     run(cases).await;
 }
 

@@ -3,6 +3,9 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// What the worker logs in front of the address of its ops listener.
+const OPS: &str = "ops listener on http://";
+
 /// The binary under test.
 pub fn airlock() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_airlock"));
@@ -17,7 +20,6 @@ pub fn airlock() -> Command {
 pub struct WorkerProcess {
     child: Child,
     log: tempfile::NamedTempFile,
-    ops: u16,
 }
 
 impl WorkerProcess {
@@ -31,13 +33,12 @@ impl WorkerProcess {
     /// Starts a worker with these flags and returns at once.
     pub fn spawn(flags: &[String]) -> Self {
         let log = tempfile::NamedTempFile::new().expect("a temporary file");
-        let ops = crate::services::free_port();
         let mut command = airlock();
-        command.arg("worker").arg("--set").arg(format!("ops.listen=127.0.0.1:{ops}"));
+        command.arg("worker").arg("--set").arg("ops.listen=127.0.0.1:0");
         command.args(flags);
         let file = log.reopen().expect("the log file opens again");
         let child = command.stdout(Stdio::null()).stderr(file).stdin(Stdio::null()).spawn().expect("the worker starts");
-        Self { child, log, ops }
+        Self { child, log }
     }
 
     /// Everything it has logged.
@@ -77,7 +78,8 @@ impl WorkerProcess {
     /// GET of the ops listener: status and body.
     pub async fn get(&self, path: &str) -> (u16, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.ops)).await.expect("the ops listener");
+        self.until("it says where its ops listener is", |w| w.log().contains(OPS)).await;
+        let mut stream = tokio::net::TcpStream::connect(self.ops()).await.expect("the ops listener");
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
@@ -85,9 +87,11 @@ impl WorkerProcess {
         (status, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
     }
 
-    /// The address of the ops listener.
+    /// The address of the ops listener, which the worker says at its start.
     pub fn ops(&self) -> String {
-        format!("127.0.0.1:{}", self.ops)
+        let log = self.log();
+        let (_, behind) = log.split_once(OPS).expect("the ops listener is there");
+        behind.split(": ").next().expect("an address").to_owned()
     }
 }
 

@@ -59,13 +59,19 @@ impl World {
 
     /// Messages that wait for another attempt.
     async fn waiting(&self) -> u32 {
-        self.depth("retry.100").await + self.depth("retry.200").await
+        self.depth("bulk").await + self.depth("retry.100").await + self.depth("retry.200").await
     }
 
     /// The uploader deletes a version, or puts a delete marker over the key.
     pub async fn delete(&self, key: &str, version: Option<&str>) {
         let delete = self.s3.delete_object().bucket(self.bucket("quarantine")).key(key);
         delete.set_version_id(version.map(str::to_owned)).send().await.expect("a deletion");
+    }
+
+    /// Whether an upload is still in quarantine.
+    pub async fn is_left(&self, upload: &Upload) -> bool {
+        let head = self.s3.head_object().bucket(self.bucket("quarantine")).key(&upload.key);
+        head.version_id(&upload.version).send().await.is_ok()
     }
 
     /// The digest of the upload of which the clean object under this key is made.

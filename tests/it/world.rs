@@ -74,6 +74,18 @@ impl World {
         ["--config".to_owned(), file].into_iter().chain(set).collect()
     }
 
+    /// The application does not listen any more, or does again.
+    pub async fn listen(&self, listens: bool) {
+        let (queue, exchange) = (format!("{}.app", self.id), format!("{}.verdicts", self.id));
+        let (queue, exchange, all) = (queue.as_str().into(), exchange.as_str().into(), "#".into());
+        let done = if listens {
+            self.channel.queue_bind(queue, exchange, all, QueueBindOptions::default(), FieldTable::default()).await
+        } else {
+            self.channel.queue_unbind(queue, exchange, all, FieldTable::default()).await
+        };
+        done.expect("the binding of the application's queue");
+    }
+
     /// Connects the application again, after its broker was gone.
     pub async fn reconnect(&mut self) {
         (self.connection, self.channel, self.verdicts) = broker(&self.id, &self.settings["amqp.url"]).await;

@@ -124,6 +124,13 @@ impl PrivateRabbit {
 
     /// On the same port, with what was durable.
     pub fn again(&self) {
+        // The port of a node that was killed may be taken for a moment longer.
+        for _ in 0..20 {
+            if self.run("start", &[]).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
         self.script("start", &[]);
     }
 
@@ -143,12 +150,15 @@ impl PrivateRabbit {
     }
 
     fn script(&self, command: &str, arguments: &[&str]) -> String {
+        self.run(command, arguments).unwrap_or_else(|said| panic!("rabbitmq.sh {command} {arguments:?}: {said}"))
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> Result<String, String> {
         let script = root().join("scripts/services.d/rabbitmq.sh");
         let output = Command::new(script).arg(command).arg(self.dir.path()).args(arguments).output();
         let output = output.expect("the RabbitMQ script runs");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "rabbitmq.sh {command} {arguments:?}: {out}{err}");
-        out.trim().to_owned()
+        if output.status.success() { Ok(out.trim().to_owned()) } else { Err(format!("{out}{err}")) }
     }
 }
 

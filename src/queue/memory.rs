@@ -26,6 +26,8 @@ struct Shared {
     state: Mutex<State>,
     arrived: Notify,
     notices: mpsc::UnboundedSender<Notice>,
+    /// Never is.
+    blocked: watch::Sender<Option<String>>,
 }
 
 #[derive(Default)]
@@ -51,7 +53,8 @@ impl MemoryBroker {
     #[must_use]
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Notice>) {
         let (notices, receiver) = mpsc::unbounded_channel();
-        let shared = Shared { state: Mutex::default(), arrived: Notify::new(), notices };
+        let (state, arrived, blocked) = (Mutex::default(), Notify::new(), watch::Sender::new(None));
+        let shared = Shared { state, arrived, notices, blocked };
         (Self { shared: Arc::new(shared) }, receiver)
     }
 
@@ -173,7 +176,7 @@ impl Session for MemorySession {
     }
 
     fn blocked(&self) -> watch::Receiver<Option<String>> {
-        watch::Sender::new(None).subscribe()
+        self.shared.blocked.subscribe()
     }
 
     async fn backlog(&mut self) -> Result<u64, Fault> {

@@ -125,7 +125,14 @@ impl Session for AmqpSession {
         match next {
             Some(Ok(delivery)) => Some(Ok(AmqpDelivery::new(delivery, queue, of_bulk, self.publisher.clone()))),
             Some(Err(e)) => Some(Err(unavailable(format!("the consumer failed: {e}")))),
-            None if self.cancelled => self.left_over().map(Ok),
+            None if self.cancelled => {
+                let left = self.left_over();
+                if left.is_none() {
+                    // A consumer that has ended once keeps silent when it is asked again.
+                    self.consumers = None;
+                }
+                left.map(Ok)
+            }
             // The broker cancels a consumer whose queue is deleted, and (from 4.3) one whose ack is late.
             None => Some(Err(unavailable("the broker cancelled the consumer"))),
         }

@@ -85,6 +85,8 @@ async fn while_nobody_hears_verdicts_no_work_is_taken_and_none_is_lost() {
     worker.until("it says so", |w| w.log().contains("no work is taken: verdicts: no queue is bound")).await;
     let (status, body) = worker.get("/readyz").await;
     assert!(status == 503 && body.contains("for key clean.default"), "{body}");
+    assert_eq!(worker.terminate().await, Some(0), "a worker that waits can be stopped");
+    let _worker = WorkerProcess::spawn(&world.flags());
     world.listen(true).await;
     let mut keys = std::collections::BTreeSet::new();
     while keys.len() < 5 {

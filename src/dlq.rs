@@ -9,9 +9,7 @@ mod letter;
 mod selection;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use self::advice::advice;
@@ -19,6 +17,7 @@ pub use self::letter::{Group, Letter, UNKNOWN, group};
 pub use self::selection::Selection;
 use crate::clock;
 use crate::fault::Fault;
+use crate::pace::Pace;
 use crate::queue::amqp::Confirmed;
 use crate::queue::dead::{DeadLetter, DeadQueue};
 use crate::route::Route;
@@ -85,23 +84,19 @@ impl Dlq<'_> {
         .await
     }
 
-    /// Sends every letter that matches back to work, at most `rate` in a second.
+    /// Sends every letter that matches back to work, at this pace.
     ///
     /// # Errors
     /// Ends at the first message that could not be published; it stays.
     pub async fn redrive(
         &mut self,
         publisher: &Confirmed,
-        rate: Option<u32>,
+        mut pace: Pace,
         mut show: impl FnMut(&Letter),
     ) -> Result<(), Fault> {
-        let (stop, pause) = (self.stop, rate.map(|n| Duration::from_secs(1) / n.max(1)));
-        let mut next = Instant::now();
+        let stop = self.stop;
         self.each(async |letter, dead| {
-            if let Some(pause) = pause {
-                tokio::select! { () = stop.cancelled() => return Ok(Some(dead)), () = sleep_until(next) => {} }
-                next = Instant::now() + pause;
-            }
+            tokio::select! { biased; () = stop.cancelled() => return Ok(Some(dead)), () = pace.turn() => {} }
             dead.redrive(publisher).await?;
             report("redriven", &letter);
             show(&letter);

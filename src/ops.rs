@@ -166,8 +166,9 @@ async fn probe_engines_forever<S: ObjectStore>(pipeline: &Pipeline<S>, health: &
 async fn probe_store<S: ObjectStore>(pipeline: &Pipeline<S>) -> Result<(), Fault> {
     let buckets = pipeline.routes.iter().flat_map(|route| [&route.quarantine, &route.clean, &route.rejected]);
     let probes = async {
-        let routes = join_all(buckets.map(|bucket| pipeline.store.probe(bucket))).await;
-        routes.into_iter().collect::<Result<(), Fault>>().and(pipeline.ledger.probe().await)
+        let (routes, ledger) =
+            tokio::join!(join_all(buckets.map(|bucket| pipeline.store.probe(bucket))), pipeline.ledger.probe());
+        routes.into_iter().collect::<Result<(), Fault>>().and(ledger)
     };
     tokio::time::timeout(PROBE_PATIENCE, probes).await.unwrap_or_else(|_| {
         let detail = format!("the store did not answer within {} s", PROBE_PATIENCE.as_secs());

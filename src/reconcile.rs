@@ -181,7 +181,7 @@ impl<S: ObjectStore, P: Publisher + Announcer> Reconciler<'_, S, P> {
             self.aftermath.recall(route, record).await?;
             if deletes {
                 self.aftermath.publish(route, record, record.event.message_id.as_ref(), publisher).await?;
-                self.aftermath.delete(&listed.object).await?;
+                self.aftermath.store.delete_version(&listed.object).await?;
             }
         }
         Ok(if deletes { Finding::CleanedUp } else { Finding::Judged })

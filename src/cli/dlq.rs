@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::config::units::parse_duration;
 use crate::dlq::{Dlq, End, MAX_HELD, Selection, Tally, UNKNOWN};
 use crate::fault::{Fault, FaultCode};
+use crate::pace::{Pace, Rate};
 use crate::queue::amqp::Confirmed;
 use crate::queue::dead::DeadQueue;
 use crate::queue::session::Connector;
@@ -92,9 +93,9 @@ struct ShowArgs {
 struct RedriveArgs {
     #[command(flatten)]
     filters: Filters,
-    /// At most so many per second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rate: Option<u32>,
+    /// How many to send back at most, per s, m or h, such as 20/s [default: no limit]
+    #[arg(long, value_name = "N/UNIT")]
+    rate: Option<Rate>,
     /// Print what would be redriven, change nothing
     #[arg(long)]
     dry_run: bool,
@@ -178,7 +179,9 @@ pub(super) async fn run(global: &Global, args: &DlqArgs) -> Result<Exit, Exit> {
     let worked = match (&args.action, &publisher) {
         (Action::List(args), _) if !args.each => dlq.look(|letter, _| show.count(letter)).await,
         (Action::Show(_), _) => dlq.look(|letter, dead| show.whole(letter, &dead.message.body)).await,
-        (Action::Redrive(args), Some(publisher)) => dlq.redrive(publisher, args.rate, |l| show.gone(l)).await,
+        (Action::Redrive(args), Some(publisher)) => {
+            dlq.redrive(publisher, Pace::new(args.rate), |l| show.gone(l)).await
+        }
         (Action::Discard(args), _) if args.yes => dlq.discard(|letter| show.gone(letter)).await,
         _ => dlq.look(|letter, _| show.line(letter)).await,
     };

@@ -5,7 +5,7 @@
 use super::finish::verdict_notice;
 use super::promote::clean_keys;
 use crate::fault::Fault;
-use crate::object::{ObjectKey, ObjectRef};
+use crate::object::ObjectKey;
 use crate::queue::Publisher;
 use crate::route::Route;
 use crate::store::ObjectStore;
@@ -39,14 +39,6 @@ impl<S: ObjectStore> Aftermath<'_, S> {
     #[must_use]
     pub fn deletes(&self, record: &Record) -> bool {
         self.delete_source && (record.output.is_some() || record.verdict == Verdict::Superseded)
-    }
-
-    /// Deletes exactly this version, which was judged and whose verdict is published.
-    ///
-    /// # Errors
-    /// As the store's. The verdict stands all the same.
-    pub async fn delete(&self, object: &ObjectRef) -> Result<(), Fault> {
-        self.store.delete_version(object).await
     }
 
     /// Removes whatever was promoted for a rejected upload. On an unversioned clean bucket this is best effort.

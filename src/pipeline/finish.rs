@@ -29,7 +29,7 @@ impl<S: ObjectStore> Pipeline<S> {
             object.version = record.source.version_id.clone().or(object.version);
             // A failure does not fail the job: the verdict stands, and the object stays where nobody but Airlock
             // reads it until `airlock reconcile` finds it.
-            if let Err(fault) = aftermath.delete(&object).await {
+            if let Err(fault) = self.store.delete_version(&object).await {
                 tracing::warn!(code = %fault.code, "{object} is judged but could not be deleted: {}", fault.detail);
             }
         }

@@ -67,10 +67,10 @@ impl<S: ObjectStore> Pipeline<S> {
     /// # Errors
     /// Our own trouble, at whatever step. Nothing that was done before it is wrong or has to be undone.
     pub async fn process(&self, job: &Job, publisher: &impl Publisher) -> Result<Record, Fault> {
-        let route = self.route(&job.event.object)?;
-        if let Some(record) = self.earlier(job, None).await? {
-            return self.settle_duplicate(route, job, record, "record", publisher).await;
+        if let Some(record) = self.answer(job, publisher).await? {
+            return Ok(record);
         }
+        let route = self.route(&job.event.object)?;
         let Some(opened) = self.store.open(&job.event.object).await? else {
             let Some(record) = self.ledger.find_gone(&job.event).await? else { return Err(missing(&job.event.object)) };
             return self.settle_duplicate(route, job, record, "missing", publisher).await;
@@ -85,16 +85,14 @@ impl<S: ObjectStore> Pipeline<S> {
         self.finish(route, job, record, publisher).await
     }
 
-    /// Answers an upload from its record, if there is one that is certainly its own; the object is not looked at.
+    /// Answers an upload that was worked on before from its record, where the event names a version: without one, only
+    /// the object tells which upload is meant, and it is not looked at here.
     ///
     /// # Errors
     /// As [`Pipeline::process`].
     pub async fn answer(&self, job: &Job, publisher: &impl Publisher) -> Result<Option<Record>, Fault> {
         let route = self.route(&job.event.object)?;
-        let named = job.event.object.version.is_some() || job.event.etag.is_some();
-        let Some(record) = (if named { self.ledger.find_gone(&job.event).await? } else { None }) else {
-            return Ok(None);
-        };
+        let Some(record) = self.earlier(job, None).await? else { return Ok(None) };
         self.settle_duplicate(route, job, record, "record", publisher).await.map(Some)
     }
 

@@ -161,7 +161,7 @@ impl Session for AmqpSession {
     }
 
     async fn cancel(&mut self) {
-        let Some(consumers) = &self.consumers else { return };
+        let Some(consumers) = self.consumers.as_ref().filter(|_| !self.cancelled) else { return };
         self.cancelled = true;
         for consumer in consumers {
             let cancel = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());

@@ -52,7 +52,9 @@ impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
 
     async fn work(&self, message: &Message, event: UploadEvent) -> Early<Outcome> {
         let admission = admit(&message.headers, message.redelivered);
-        let Some(_share) = self.share(message, &event) else { return Ok(Outcome::Crowded) };
+        // Published anew, a message would lose what the broker has counted against it.
+        let stays = message.bulk || message.redelivered || admission != Admission::Normal;
+        let Some(_share) = self.share(&event, stays) else { return Ok(Outcome::Crowded) };
         // What is already running in this process is waited for; it ends with the verdict that answers this message.
         let flight = self.wait(self.company.flight(&event)).await?;
         if flight.waited {
@@ -89,7 +91,7 @@ impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
     }
 
     /// This job's part of what its uploader and its route may hold. An event of no route fails later, with a reason.
-    fn share(&self, message: &Message, event: &UploadEvent) -> Option<Share> {
+    fn share(&self, event: &UploadEvent, stays: bool) -> Option<Share> {
         let (name, uploader) = self.pipeline.route(&event.object).map_or((String::new(), None), |route| {
             let announced = event.uploader.as_deref();
             (route.name.clone(), route.uploader_from.before_fetch(announced, event.object.key.as_str()))
@@ -98,7 +100,7 @@ impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
         let but_one = self.limits.jobs.saturating_sub(1).max(1);
         let route = if self.pipeline.routes.len() > 1 { but_one } else { self.limits.jobs };
         let most = Shares { uploader: self.limits.per_uploader.min(but_one), route };
-        self.company.share(&name, uploader, message.bulk, most)
+        self.company.share(&name, uploader, stays, most)
     }
 
     /// Waits for other jobs, no longer than one of them may take. Whoever waits in vain has not tried anything.

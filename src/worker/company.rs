@@ -59,15 +59,15 @@ pub(super) struct Shares {
 }
 
 impl Company {
-    /// Takes a share for a job, unless its uploader or its route holds as many as it may. What comes from the bulk queue
-    /// has waited already and only counts.
-    pub fn share(&self, route: &str, uploader: Option<String>, bulk: bool, most: Shares) -> Option<Share> {
+    /// Takes a share for a job, unless its uploader or its route holds as many as it may. What `stays`
+    /// whatever it may (it comes from the bulk queue, or is under suspicion) only counts.
+    pub fn share(&self, route: &str, uploader: Option<String>, stays: bool, most: Shares) -> Option<Share> {
         let route_holder = (Holder::Route(route.to_owned()), most.route);
         let uploader = uploader.map(|name| (Holder::Uploader(route.to_owned(), name), most.uploader));
         let wanted: Vec<(Holder, usize)> = [route_holder].into_iter().chain(uploader).collect();
         let mut held = self.held();
         let full = |(holder, most): &(Holder, usize)| held.get(holder).is_some_and(|n| n >= most);
-        if !bulk && wanted.iter().any(full) {
+        if !stays && wanted.iter().any(full) {
             return None;
         }
         let holders: Vec<Holder> = wanted.into_iter().map(|(holder, _)| holder).collect();

@@ -9,7 +9,10 @@ use lapin::options::{BasicGetOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
+use crate::flow::Mode;
+use crate::gate::Protocol;
 use crate::process::airlock;
+use crate::proxy::Proxy;
 use crate::services::{testdata, variable};
 use crate::world::World;
 
@@ -188,7 +191,7 @@ async fn redriving_keeps_to_its_limit_and_its_rate() {
     world.until_depth("dead", 10).await;
     assert_eq!(world.depth("work").await, 0);
     let started = Instant::now();
-    let args = ["dlq", "redrive", "--limit", "6", "--rate", "10", "--code", "s3.unavailable"];
+    let args = ["dlq", "redrive", "--limit", "6", "--rate", "10/s", "--code", "s3.unavailable"];
     let redriven = airlock_in(&world, &args);
     assert_eq!(redriven.status.code(), Some(0), "{}", stderr(&redriven));
     assert!(started.elapsed() >= Duration::from_millis(500), "six at ten in a second");
@@ -196,33 +199,6 @@ async fn redriving_keeps_to_its_limit_and_its_rate() {
     assert_eq!((work.len(), dead.len()), (6, 4));
     assert!(dead.contains(&"m0".to_owned()), "what does not match is given back");
     assert_eq!(work.into_iter().chain(dead).collect::<BTreeSet<_>>().len(), 10);
-}
-
-/// A line to the broker that can be cut.
-struct Line {
-    address: std::net::SocketAddr,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Line {
-    async fn to(broker: &str) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let (address, broker) = (listener.local_addr().expect("an address"), broker.to_owned());
-        let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut far = tokio::net::TcpStream::connect(&broker).await.expect("the broker");
-                connections.spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
-            }
-        });
-        Self { address, task }
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,10 +211,10 @@ async fn a_redrive_that_is_killed_interrupted_or_cut_off_loses_nothing() {
     let url = variable("AIRLOCK_TEST_AMQP");
     for (end, exit) in [("killed", None), ("interrupted", Some(130)), ("cut off", Some(2))] {
         let before = world.depth("work").await;
-        let line = Line::to(url.rsplit_once('@').expect("a user in the URL").1).await;
-        world.set("amqp.url", format!("amqp://guest:guest@{}", line.address));
+        let line = Proxy::start(Protocol::Opaque, url.rsplit_once('@').expect("a user in the URL").1).await;
+        world.set("amqp.url", format!("amqp://guest:guest@{}", line.address()));
         let mut command = airlock();
-        command.args(["dlq", "redrive", "--rate", "200"]).args(world.flags()).stderr(Stdio::null());
+        command.args(["dlq", "redrive", "--rate", "200/s"]).args(world.flags()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the binary runs");
         while world.depth("work").await < before + 15 {
             assert!(child.try_wait().expect("a child").is_none(), "it ended before it was interrupted");
@@ -249,7 +225,7 @@ async fn a_redrive_that_is_killed_interrupted_or_cut_off_loses_nothing() {
                 let pid = rustix::process::Pid::from_child(&child);
                 rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the signal");
             }
-            _ => drop(line),
+            _ => line.set(Mode::Drop),
         }
         assert_eq!(child.wait().expect("the end").code(), exit, "{end}");
     }

@@ -88,6 +88,10 @@ impl Posts {
         Gate { step, reached }
     }
 
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The post that stops what a client says, if one does.
     pub fn at(&self, said: &str) -> Option<Post> {
         let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

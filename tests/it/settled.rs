@@ -58,7 +58,7 @@ impl World {
     }
 
     /// Messages that wait for another attempt.
-    async fn waiting(&self) -> u32 {
+    pub async fn waiting(&self) -> u32 {
         self.depth("bulk").await + self.depth("retry.100").await + self.depth("retry.200").await
     }
 

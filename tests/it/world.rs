@@ -145,6 +145,11 @@ impl World {
         (delivery.routing_key.to_string(), event)
     }
 
+    /// The next notice, if one comes so soon.
+    pub async fn notice_within(&mut self, patience: Duration) -> Option<(String, Value)> {
+        tokio::time::timeout(patience, self.next_notice()).await.ok()
+    }
+
     /// The next verdict record; anything else than a verdict is a failure.
     pub async fn next_verdict(&mut self) -> Value {
         let (key, event) = self.next_notice().await;

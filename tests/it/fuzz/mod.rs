@@ -25,8 +25,9 @@ use std::time::{Duration, Instant};
 use airlock::object::Sha256;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::random::Random;
 use crate::services::{decode, root};
-use mutate::{Random, mutate};
+use mutate::mutate;
 use targets::{TARGETS, Target};
 
 /// The longest that one input may keep a processor busy. Unoptimized code may take its time.

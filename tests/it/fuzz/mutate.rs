@@ -5,43 +5,10 @@
 
 use std::ops::Range;
 
+use crate::random::Random;
+
 /// The largest input. Time that grows with the square of the size shows well below it.
 pub const MAX_BYTES: usize = 128 << 10;
-
-/// `splitmix64`: small, and good enough to choose damage.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`, or zero where there is none.
-    pub fn below(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end).expect("64 bits hold every length").max(1);
-        usize::try_from(self.next() % end).expect("less than a length")
-    }
-
-    pub fn one<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
-        of.get(self.below(of.len()))
-    }
-
-    /// A part of something that has `length` bytes; short ones are as likely as long ones.
-    fn range(&mut self, length: usize) -> Range<usize> {
-        let start = self.below(length);
-        let scale = 1 << self.below(17);
-        let size = (1 + self.below(scale)).min(length - start);
-        start..start + size
-    }
-}
 
 /// Where counters, offsets and lengths change their meaning.
 const EDGES: [u64; 22] = [
@@ -80,8 +47,8 @@ pub fn mutate(random: &mut Random, seed: &[u8], other: &[u8], words: &[&[u8]]) -
 }
 
 fn damage(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]]) {
-    let part = random.range(bytes.len());
-    let lent = &other[random.range(other.len())];
+    let part = range(random, bytes.len());
+    let lent = &other[range(random, other.len())];
     let word = random.one(words).copied().unwrap_or_default();
     match random.below(14) {
         0 => flip(random, bytes),
@@ -163,4 +130,12 @@ fn digits(random: &mut Random, bytes: &mut Vec<u8>) {
         text.truncate(length);
     }
     bytes.splice(start..start + length, text.into_bytes());
+}
+
+/// A part of something that has `length` bytes; short ones are as likely as long ones.
+fn range(random: &mut Random, length: usize) -> Range<usize> {
+    let start = random.below(length);
+    let scale = 1 << random.below(17);
+    let size = (1 + random.below(scale)).min(length - start);
+    start..start + size
 }

@@ -153,8 +153,8 @@ impl End {
 
 /// All records of verdicts.
 async fn ledger(world: &World) -> Vec<Value> {
-    let keys = world.app.keys(&world.bucket("ledger")).await.expect("a listing");
-    let keys = keys.into_iter().filter(|key| key.starts_with("verdicts/"));
+    let keys =
+        listing(world, "ledger").await.into_iter().map(|(key, _)| key).filter(|key| key.starts_with("verdicts/"));
     let records = stream::iter(keys)
         .map(|key| async move { serde_json::from_slice(&world.get("ledger", &key).await).expect("a record is JSON") });
     records.buffer_unordered(AT_ONCE).collect().await

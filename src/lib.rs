@@ -17,6 +17,7 @@ pub mod verdict;
 
 // Evidence: the bytes, and what has been proved about them.
 pub mod image;
+pub mod jail;
 pub mod scanner;
 pub mod snapshot;
 pub mod stage;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::feature::Feature;
 use crate::limits::StructureLimits;
@@ -72,7 +72,7 @@ impl ActiveContent {
 }
 
 /// The format of a sanitized image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputFormat {
     /// The format of the original.
@@ -82,7 +82,7 @@ pub enum OutputFormat {
 }
 
 /// What happens to bytes behind the end of an image that is re-encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trailing {
     /// They vanish with the re-encoding and are reported, unless they begin a foreign container.
@@ -91,7 +91,7 @@ pub enum Trailing {
 }
 
 /// How images are judged and rewritten. Sizes are in pixels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRules {
     /// The box an image is fitted into; it is never enlarged.
     pub max_width: u32,

@@ -1,9 +1,11 @@
 //! From settings to the parts of a running Airlock.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Cleanup, Conditional, EngineName, Settings};
+use crate::config::{Cleanup, Conditional, EngineName, JailMode, Settings};
 use crate::fault::{Fault, FaultCode};
+use crate::jail::Jail;
 use crate::ledger::Ledger;
 use crate::pipeline::{Budget, Judge, Pipeline};
 use crate::queue::amqp::Confirmed;
@@ -38,10 +40,37 @@ pub fn spool(settings: &Settings) -> Spool {
     Spool::new(limits.snapshot_memory, limits.spool, limits.temp_dir.clone())
 }
 
+/// Where images are decoded: one child per core, or this process where that is wanted.
+///
+/// # Errors
+/// `jail.unavailable` when children cannot be started, or lack a layer that is required.
+pub fn jail(settings: &Settings) -> Result<Arc<Jail>, Fault> {
+    let mode = settings.limits.jail;
+    if mode == JailMode::Off {
+        tracing::warn!("[limits] jail = \"off\": images are decoded in the worker itself");
+        return Ok(Arc::new(Jail::off()));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // This very program, even when its file has been replaced meanwhile.
+    let (jail, held) = Jail::start(Path::new("/proc/self/exe"), cores, settings.limits.image_deadline)?;
+    if !held.is_whole() {
+        let missing = held.missing().join(" and ");
+        if mode == JailMode::Require {
+            let detail = format!(
+                "this kernel or container has no {missing}, and [limits] jail = \"require\"; allow it (a container's \
+                 own seccomp profile may forbid it), or accept less with \"best_effort\""
+            );
+            return Err(Fault::new(FaultCode::JailUnavailable, Stage::Sanitize, detail));
+        }
+        tracing::warn!("image decoders are held without {missing}: the kernel or the container's profile lacks it");
+    }
+    Ok(Arc::new(jail))
+}
+
 /// The judging part, with the whole memory budget.
-pub fn judge(settings: &Settings, engines: Engines, metrics: &Arc<Metrics>) -> Judge {
+pub fn judge(settings: &Settings, engines: Engines, jail: Arc<Jail>, metrics: &Arc<Metrics>) -> Judge {
     let budget = Budget::new(settings.limits.memory, Arc::clone(metrics));
-    Judge { engines, budget, metrics: Arc::clone(metrics) }
+    Judge { engines, budget, jail, metrics: Arc::clone(metrics) }
 }
 
 /// The pipeline over a store.
@@ -49,6 +78,7 @@ pub fn pipeline<S: ObjectStore>(
     settings: &Settings,
     store: S,
     engines: Engines,
+    jail: Arc<Jail>,
     metrics: &Arc<Metrics>,
 ) -> Pipeline<S> {
     let store = Arc::new(store);
@@ -56,7 +86,7 @@ pub fn pipeline<S: ObjectStore>(
         ledger: ledger(settings, &store),
         store,
         routes: settings.routes.clone(),
-        judge: judge(settings, engines, metrics),
+        judge: judge(settings, engines, jail, metrics),
         spool: spool(settings),
         delete_source: deletes_sources(settings),
         worker: worker_info(),

@@ -61,6 +61,9 @@ enum Command {
     Topology(topology::TopologyArgs),
     /// Print the effective configuration with secrets redacted
     Config(config::ConfigArgs),
+    /// Decode images for a worker, confined; started by it alone
+    #[command(hide = true)]
+    Jail,
     /// Ask a running worker whether it is alive and ready; for container probes
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -106,9 +109,15 @@ pub fn main() -> Exit {
         Command::Dlq(args) => run(dlq::run(&cli.global, &args)),
         Command::Topology(args) => run(topology::run(&cli.global, &args)),
         Command::Config(args) => config::run(&cli.global, &args),
+        Command::Jail => jail(),
         Command::Healthcheck(args) => run(healthcheck::run(&cli.global, &args)),
     };
     result.unwrap_or_else(|exit| exit)
+}
+
+/// A child of the jail: one thread and no runtime.
+fn jail() -> Result<Exit, Exit> {
+    crate::jail::serve().map(|()| Exit::Ok).map_err(|_| Exit::Fault)
 }
 
 /// Runs a command on a runtime of its own.

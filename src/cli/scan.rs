@@ -100,8 +100,9 @@ pub(super) async fn run(global: &Global, args: &ScanArgs) -> Result<Exit, Exit> 
     if let Some(dir) = &args.out {
         output::check(dir, &inputs).map_err(|e| usage(&e))?;
     }
-    let judge = compose::engines(&settings).map(|engines| compose::judge(&settings, engines, &Arc::default()));
-    let judge = judge.map_err(|f| unavailable(&f))?;
+    let parts = compose::engines(&settings).and_then(|engines| Ok((engines, compose::jail(&settings)?)));
+    let (engines, jail) = parts.map_err(|f| unavailable(&f))?;
+    let judge = compose::judge(&settings, engines, jail, &Arc::default());
     for probe in judge.engines.probe().await {
         probe.answer.map_err(|f| unavailable(&f))?;
     }

@@ -29,6 +29,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
     telemetry::init(&settings.log);
     let stop = shutdown::on_signal().map_err(|e| fatal(&format!("signals cannot be handled: {e}"), Exit::Fault))?;
     let engines = compose::engines(&settings).map_err(|f| fatal(&f.to_string(), Exit::Configuration))?;
+    let jail = compose::jail(&settings).map_err(|f| fatal(&f.to_string(), Exit::Configuration))?;
     let (health, metrics) = (Arc::new(Health::new(engines.names())), Arc::new(Metrics::default()));
     metrics.expect_tiers(&settings.retry.tiers);
 
@@ -43,7 +44,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
     if !await_store(&settings, &store, &health, &stop).await? {
         return Ok(Exit::Ok);
     }
-    let pipeline = Arc::new(compose::pipeline(&settings, store, engines, &metrics));
+    let pipeline = Arc::new(compose::pipeline(&settings, store, engines, jail, &metrics));
     let limits = compose::limits(&settings);
     let name = &pipeline.worker.host;
     let connector = Connector::new(&settings.amqp, &settings.retry.tiers, limits.jobs, name)

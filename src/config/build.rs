@@ -74,6 +74,8 @@ fn limits(r: &mut Reader) -> Limits {
         jobs: r.get("limits", "jobs"),
         per_uploader: r.get("limits", "per_uploader"),
         job_deadline: r.get("limits", "job_deadline"),
+        image_deadline: r.get("limits", "image_deadline"),
+        jail: r.get("limits", "jail"),
         memory: r.get("limits", "memory"),
         grace: r.get("limits", "grace"),
         snapshot_memory: r.get("limits", "snapshot_memory"),

@@ -81,7 +81,11 @@ fn times(settings: &Settings, r: &mut Reader) {
              gives running jobs to others; shorten the deadline, or raise the timeout here and in the broker"
         )
     });
-    let steps: [(&str, Duration); 2] = [("clamd.timeout", settings.clamd.timeout), ("s3.timeout", settings.s3.timeout)];
+    let steps: [(&str, Duration); 3] = [
+        ("clamd.timeout", settings.clamd.timeout),
+        ("s3.timeout", settings.s3.timeout),
+        ("limits.image_deadline", settings.limits.image_deadline),
+    ];
     for (key, step) in steps {
         r.require(step < deadline, &[key, "limits.job_deadline"], || {
             format!("{key} ({}) must be below limits.job_deadline ({})", shown(step), shown(deadline))

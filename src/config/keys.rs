@@ -6,7 +6,9 @@ use std::time::Duration;
 use toml::Value;
 
 use super::kind::Kind;
-use super::settings::{Checksums, Cleanup, Conditional, EngineName, LogFormat, LogLevel, TopologyMode, Unroutable};
+use super::settings::{
+    Checksums, Cleanup, Conditional, EngineName, JailMode, LogFormat, LogLevel, TopologyMode, Unroutable,
+};
 use crate::feature::Feature;
 use crate::object::ByteSize;
 
@@ -345,6 +347,18 @@ const LIMITS: &[Key] = &[
         "Of them, for one uploader, and never all of them; what comes beyond goes to the bulk queue.",
     ),
     key("job_deadline", Kind::Duration(ms(100), secs(DAY)), Text("5m"), "Then the job is given up and retried."),
+    key(
+        "image_deadline",
+        Kind::Duration(secs(1), secs(600)),
+        Text("20s"),
+        "Processor time for one image; twice as long by the clock.",
+    ),
+    key(
+        "jail",
+        Kind::Choice(JailMode::NAMES),
+        Text("best_effort"),
+        "Children that decode images; \"require\": refuse a kernel without Landlock or seccomp.",
+    ),
     key("memory", Kind::Size(ByteSize(16 << 20), TIB), Text("1 GiB"), "Budget of the worker and its children."),
     key(
         "grace",

@@ -120,6 +120,9 @@ pub struct Limits {
     /// Jobs at a time for one uploader.
     pub per_uploader: usize,
     pub job_deadline: Duration,
+    /// Processor time for one image.
+    pub image_deadline: Duration,
+    pub jail: JailMode,
     pub memory: ByteSize,
     /// How long running jobs may go on after SIGTERM.
     pub grace: Duration,
@@ -266,6 +269,16 @@ choices! {
         /// Yes: of two workers with one upload, one wins.
         Require = "require",
         /// The store has none: duplicates are possible.
+        Off = "off",
+    }
+
+    /// Whether images are decoded by confined children.
+    pub enum JailMode {
+        /// Yes, and with every layer, or not at all.
+        Require = "require",
+        /// With what the kernel has.
+        BestEffort = "best_effort",
+        /// No: in the worker itself.
         Off = "off",
     }
 

@@ -13,7 +13,7 @@ use toml::Value;
 use super::kind;
 use super::secret::{AmqpUrl, Secret};
 use super::settings::{
-    Checksums, ClamdAddress, Cleanup, Conditional, EngineName, LogFormat, LogLevel, TopologyMode, Unroutable,
+    Checksums, ClamdAddress, Cleanup, Conditional, EngineName, JailMode, LogFormat, LogLevel, TopologyMode, Unroutable,
 };
 use crate::media::MediaType;
 use crate::object::{Bucket, ByteSize};
@@ -84,7 +84,7 @@ macro_rules! texts {
     )*};
 }
 texts!(String, PathBuf, AmqpUrl, ClamdAddress, KeyTemplate, UploaderFrom, Prefix, Name, HttpUrl, Listen);
-texts!(Checksums, Cleanup, Conditional, EngineName, LogFormat, LogLevel, TopologyMode, Unroutable);
+texts!(Checksums, Cleanup, Conditional, EngineName, JailMode, LogFormat, LogLevel, TopologyMode, Unroutable);
 
 impl Setting for Secret {
     fn read(value: &Value) -> Result<Self, String> {

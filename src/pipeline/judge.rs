@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::identify::{Identity, identify, memory_to_identify, panicked, unreadable};
 use super::{Budget, millis, sanitize};
 use crate::fault::Fault;
+use crate::jail::Jail;
 use crate::policy::Policy;
 use crate::scanner::Engines;
 use crate::stage::{Fetched, Halt, Rejection, Sanitized};
@@ -24,6 +25,7 @@ pub enum Judgement {
 pub struct Judge {
     pub engines: Engines,
     pub budget: Budget,
+    pub jail: Arc<Jail>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -49,7 +51,7 @@ impl Judge {
         };
         let started = Instant::now();
         let resources = self.budget.reserve_with_core(memory_to_sanitize).await;
-        let judgement = sanitize::sanitize(scanned, trailing, policy, &self.budget, resources).await;
+        let judgement = sanitize::sanitize(scanned, trailing, policy, self, resources).await;
         timings.sanitize = millis(started);
         self.metrics.took(Stage::Sanitize, started.elapsed());
         match judgement {

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::budget::{Budget, Reservation};
+use super::Judge;
+use super::budget::Reservation;
 use super::identify::{panicked, unreadable};
 use crate::fault::{Fault, FaultCode};
 use crate::image::{self, ImageError};
@@ -20,21 +21,21 @@ pub(super) async fn sanitize(
     file: Scanned,
     trailing: bool,
     policy: &Arc<Policy>,
-    budget: &Budget,
+    judge: &Judge,
     resources: Reservation,
 ) -> Result<Sanitized, Halt> {
     if !file.media().is_image() {
         return Ok(file.passed_through());
     }
     let media = file.media();
-    let (snapshot, rules) = (file.snapshot().clone(), Arc::clone(policy));
-    let made = budget.on_core(move || {
+    let (snapshot, rules, jail) = (file.snapshot().clone(), Arc::clone(policy), Arc::clone(&judge.jail));
+    let made = judge.budget.on_core(move || {
         let _resources = resources;
         let bytes = snapshot.load()?;
-        Ok(image::sanitize(&bytes, media, &rules.image).map(|image| verified(image, &rules)))
+        Ok(jail.sanitize(&bytes, media, &rules.image).map(|made| made.map(|image| verified(image, &rules))))
     });
     let made = made.await.map_err(|e| panicked(Stage::Sanitize, &e))?;
-    match made.map_err(|e: std::io::Error| unreadable(Stage::Sanitize, &e))? {
+    match made.map_err(|e: std::io::Error| unreadable(Stage::Sanitize, &e))?? {
         Ok(Ok(mut image)) => {
             if trailing && !image.facts.removed.contains(&Removed::TrailingData) {
                 image.facts.removed.push(Removed::TrailingData);

@@ -33,5 +33,6 @@ mod signed;
 mod suspects;
 mod tidy;
 mod topology;
+mod traces;
 mod trust;
 mod world;

@@ -106,7 +106,8 @@ mod tests {
         let circuit = Arc::new(Circuit::default());
         let publisher = |broker: MemoryBroker| async move { broker.open().await.unwrap().publisher() };
         let watched = Watched { inner: publisher(deaf).await, circuit: circuit.clone() };
-        let notice = Notice { routing_key: "clean.x".into(), id: Uuid::nil(), body: vec![], correlation_id: None };
+        let (routing_key, id) = ("clean.x".to_owned(), Uuid::nil());
+        let notice = Notice { routing_key, id, body: vec![], correlation_id: None, trace: None };
         assert!(!watched.publish(notice).await.unwrap_err().reached);
         circuit.try_unheard(&watched).await;
         assert!(circuit.watch().borrow().contains_key(VERDICTS));

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::object::SourceId;
 use crate::text;
 use crate::verdict::{MAX_DETAIL, NAMESPACE, Source, Stage, codes};
 
@@ -117,19 +118,33 @@ pub struct Fault {
     /// False where this job had not been sent to what failed. Then its file cannot be the cause, and the attempt does
     /// not count.
     pub reached: bool,
+    /// Of the upload, where it was known by then.
+    pub source_id: Option<SourceId>,
 }
 
 impl Fault {
     /// `detail` is taken raw: it is escaped and cut here, once.
     #[must_use]
     pub fn new(code: FaultCode, stage: Stage, detail: impl AsRef<str>) -> Self {
-        Self { code, stage, detail: text::printable_within(detail.as_ref(), MAX_DETAIL), reached: true }
+        Self {
+            code,
+            stage,
+            detail: text::printable_within(detail.as_ref(), MAX_DETAIL),
+            reached: true,
+            source_id: None,
+        }
     }
 
     /// The same fault, met before anything of this job was sent to what failed.
     #[must_use]
     pub fn before_reaching(self) -> Self {
         Self { reached: false, ..self }
+    }
+
+    /// The same fault, met on the way of this upload.
+    #[must_use]
+    pub fn about(self, source_id: Option<SourceId>) -> Self {
+        Self { source_id, ..self }
     }
 
     #[must_use]

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod route;
 pub mod settlement;
 pub mod text;
+pub mod trace;
 pub mod verdict;
 
 // Evidence: the bytes, and what has been proved about them.

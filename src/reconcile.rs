@@ -180,7 +180,7 @@ impl<S: ObjectStore, P: Publisher + Announcer> Reconciler<'_, S, P> {
             }
             self.aftermath.recall(route, record).await?;
             if deletes {
-                self.aftermath.publish(route, record, record.event.message_id.as_ref(), publisher).await?;
+                self.aftermath.publish(route, record, record.event.message_id.as_ref(), None, publisher).await?;
                 self.aftermath.store.delete_version(&listed.object).await?;
             }
         }

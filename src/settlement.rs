@@ -72,12 +72,16 @@ impl Failure {
         if self.fault.code.makes_suspect() {
             headers.push((SUSPECT_HEADER, "1".to_owned()));
         }
+        headers.extend(self.fault.source_id.map(|id| (SOURCE_ID_HEADER, id.to_string())));
         headers
     }
 }
 
 /// Counts attempts that failed. Ours, because every broker version counts deliveries in its own way.
 pub const ATTEMPT_HEADER: &str = "x-airlock-attempt";
+
+/// The id of the upload, from the first attempt on that has found it out.
+pub const SOURCE_ID_HEADER: &str = "x-airlock-source-id";
 
 /// On a message whose next attempt runs alone.
 pub const SUSPECT_HEADER: &str = "x-airlock-suspect";
@@ -242,6 +246,18 @@ mod tests {
         };
         assert!(headers(FaultCode::ClamdUnavailable).contains(&SUSPECT_HEADER));
         assert!(!headers(FaultCode::S3Unavailable).contains(&SUSPECT_HEADER));
+    }
+
+    #[test]
+    fn the_headers_name_the_upload_once_it_is_known() {
+        let source_id: crate::object::SourceId = "5e".repeat(32).parse().unwrap();
+        let named = |source_id| {
+            let fault = Fault::new(FaultCode::S3Unavailable, Stage::Fetch, "x").about(source_id);
+            let headers = Failure { fault, attempt: 1, max_attempts: 4 }.headers();
+            headers.into_iter().find(|(name, _)| *name == SOURCE_ID_HEADER).map(|(_, id)| id)
+        };
+        assert_eq!(named(Some(source_id)), Some("5e".repeat(32)));
+        assert_eq!(named(None), None);
     }
 
     #[test]

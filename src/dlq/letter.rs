@@ -11,6 +11,7 @@ use crate::object::Sha256;
 use crate::queue::Message;
 use crate::queue::headers::{Death, FAILED_AT, FIRST_FAILED, HOST, Origin, REDRIVEN_AT, VERSION, times_redriven};
 use crate::route::Route;
+use crate::settlement::SOURCE_ID_HEADER;
 
 /// The code of a message that neither a worker nor the broker put into the dead-letter queue.
 pub const UNKNOWN: &str = "unknown";
@@ -44,6 +45,8 @@ pub struct Letter {
     pub key: Option<String>,
     pub version_id: Option<String>,
     pub uploader: Option<String>,
+    /// Of the upload, where an attempt has found it out: the name of its verdict in the ledger.
+    pub source_id: Option<String>,
     /// Of the body, in bytes.
     pub size: usize,
 }
@@ -95,6 +98,7 @@ impl Letter {
             key,
             version_id: event.as_ref().and_then(|e| e.object.version.as_ref().map(ToString::to_string)),
             uploader,
+            source_id: header(SOURCE_ID_HEADER),
             size: message.body.len(),
         }
     }

@@ -67,6 +67,9 @@ pub fn parse(body: &[u8], content_type: Option<&str>, headers: &BTreeMap<String,
     let value: Value = serde_json::from_slice(body).map_err(|e| malformed(format!("the message is not JSON: {e}")))?;
     let structured = content_type.is_some_and(|t| t.to_ascii_lowercase().starts_with("application/cloudevents"));
     if structured || value.get("specversion").is_some() {
+        if value.get("specversion").and_then(Value::as_str) != Some("1.0") {
+            return Err(unknown("the CloudEvent does not have specversion 1.0"));
+        }
         let data = value.get("data").ok_or_else(|| malformed("the CloudEvent has no data"))?;
         return parse_data(data, value.get("type").and_then(Value::as_str));
     }

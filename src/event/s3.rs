@@ -2,14 +2,16 @@
 //!
 //! They agree in shape and differ in how they write a key: AWS and MinIO encode it like a form field, Ceph
 //! leaves it raw. Who wrote the record (`eventSource`) decides, never a guess: trying the other form on a 404
-//! would let an uploader choose which object is meant.
+//! would let an uploader choose which object is meant. Of a writer that is not known, a key is taken only if it is
+//! the same in both forms.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{MAX_RECORDS, Parsed, UploadEvent, bounded, malformed};
+use super::{MAX_RECORDS, Parsed, UploadEvent, bounded, malformed, unknown};
 use crate::fault::Fault;
 use crate::object::{Bucket, ETag, ObjectKey, ObjectRef, VersionId};
+use crate::verdict::Stage;
 
 #[derive(Deserialize)]
 struct Record {
@@ -56,10 +58,10 @@ pub(super) fn parse_records(records: &Value) -> Result<Parsed, Fault> {
     }
     let mut uploads = Vec::with_capacity(records.len());
     for (index, record) in records.iter().enumerate() {
-        let at = |e: &dyn std::fmt::Display| malformed(format!("record {index}: {e}"));
-        let record = Record::deserialize(record).map_err(|e| at(&e))?;
+        let record = Record::deserialize(record).map_err(|e| malformed(format!("record {index}: {e}")))?;
         if is_creation(&record.name) {
-            uploads.push(upload(record).map_err(|e| at(&e.detail))?);
+            let at = |e: Fault| Fault::new(e.code, Stage::Event, format!("record {index}: {}", e.detail));
+            uploads.push(upload(record).map_err(at)?);
         }
     }
     Ok(if uploads.is_empty() { Parsed::Ignored } else { Parsed::Uploads(uploads) })
@@ -77,7 +79,7 @@ fn is_creation(name: &str) -> bool {
 
 fn upload(record: Record) -> Result<UploadEvent, Fault> {
     let Entity { bucket, object } = record.s3;
-    let key = if record.source.starts_with("ceph:") { object.key } else { form_decode(&object.key)? };
+    let key = key(&record.source, object.key)?;
     let reference = ObjectRef {
         bucket: Bucket::new(bucket.name).map_err(|e| malformed(e.to_string()))?,
         key: ObjectKey::new(key).map_err(|e| malformed(e.to_string()))?,
@@ -99,6 +101,19 @@ fn upload(record: Record) -> Result<UploadEvent, Fault> {
         meta: Map::new(),
         object: reference,
     })
+}
+
+/// The key that this writer means.
+fn key(source: &str, written: String) -> Result<String, Fault> {
+    match source.split(':').next() {
+        Some("aws" | "minio") => form_decode(&written),
+        Some("ceph") => Ok(written),
+        // Read in the wrong form it would be the key of another object.
+        _ if written.contains(['+', '%']) => Err(unknown(format!(
+            "whether eventSource {source:?} encodes its keys is not known, and {written:?} may be"
+        ))),
+        _ => Ok(written),
+    }
 }
 
 /// `application/x-www-form-urlencoded` decoding of one value: `+` is a space, `%XX` a byte. Decoded once.

@@ -10,6 +10,7 @@ use crate::queue::Publisher;
 use crate::route::Route;
 use crate::store::ObjectStore;
 use crate::text;
+use crate::trace::TraceContext;
 use crate::verdict::{Record, Verdict, WorkerInfo};
 
 /// What is done from a record, by whom, in which store.
@@ -21,7 +22,7 @@ pub struct Aftermath<'a, S> {
 }
 
 impl<S: ObjectStore> Aftermath<'_, S> {
-    /// Publishes the verdict, in answer to `message_id`.
+    /// Publishes the verdict, in answer to `message_id` and as a part of its trace.
     ///
     /// # Errors
     /// As the publisher's; `internal` when the record cannot be written as JSON.
@@ -30,9 +31,10 @@ impl<S: ObjectStore> Aftermath<'_, S> {
         route: &Route,
         record: &Record,
         message_id: Option<&String>,
+        trace: Option<&TraceContext>,
         publisher: &impl Publisher,
     ) -> Result<(), Fault> {
-        publisher.publish(verdict_notice(route, record, self.worker, message_id)?).await
+        publisher.publish(verdict_notice(route, record, self.worker, message_id, trace)?).await
     }
 
     /// Whether the source has to go. What was stored nowhere is not deleted either: only a file too large to be copied.

@@ -9,6 +9,7 @@ use crate::queue::{Notice, Publisher};
 use crate::route::Route;
 use crate::settlement::Failure;
 use crate::store::ObjectStore;
+use crate::trace::TraceContext;
 use crate::verdict::{Record, Source, Stage, WorkerInfo};
 use crate::{clock, text};
 
@@ -23,7 +24,7 @@ impl<S: ObjectStore> Pipeline<S> {
     ) -> Result<Record, Fault> {
         let aftermath = self.aftermath();
         self.point(&job.event.object, &record).await?;
-        aftermath.publish(route, &record, job.message.message_id.as_ref(), publisher).await?;
+        aftermath.publish(route, &record, job.message.message_id.as_ref(), job.trace.as_ref(), publisher).await?;
         if aftermath.deletes(&record) {
             let mut object = job.event.object.clone();
             object.version = record.source.version_id.clone().or(object.version);
@@ -62,13 +63,15 @@ pub(super) fn verdict_notice(
     record: &Record,
     worker: &WorkerInfo,
     message_id: Option<&String>,
+    trace: Option<&TraceContext>,
 ) -> Result<Notice, Fault> {
     let verdict = record.verdict.as_str();
     Ok(Notice {
         routing_key: format!("{verdict}.{}", route.name),
         id: record.id,
-        body: envelope(verdict, record.id, subject(&record.source), worker, record)?,
+        body: envelope(verdict, record.id, subject(&record.source), worker, record, trace)?,
         correlation_id: message_id.cloned(),
+        trace: trace.cloned(),
     })
 }
 
@@ -82,6 +85,7 @@ pub fn fault_notice(
     subject_id: &str,
     source: Option<Source>,
     worker: &WorkerInfo,
+    trace: Option<&TraceContext>,
 ) -> Result<Notice, Fault> {
     let fault = &failure.fault;
     let id = fault_id(subject_id, fault.code);
@@ -99,8 +103,9 @@ pub fn fault_notice(
     Ok(Notice {
         routing_key: format!("fault.{}", route.map_or("unknown", |r| r.name.as_str())),
         id,
-        body: envelope("fault", id, subject, worker, &record)?,
+        body: envelope("fault", id, subject, worker, &record, trace)?,
         correlation_id: None,
+        trace: trace.cloned(),
     })
 }
 
@@ -114,6 +119,10 @@ struct Envelope<'a, T> {
     subject: String,
     time: String,
     datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
     data: &'a T,
 }
 
@@ -123,6 +132,7 @@ fn envelope<T: Serialize>(
     subject: String,
     worker: &WorkerInfo,
     data: &T,
+    trace: Option<&TraceContext>,
 ) -> Result<Vec<u8>, Fault> {
     let event = Envelope {
         specversion: "1.0",
@@ -132,6 +142,8 @@ fn envelope<T: Serialize>(
         subject,
         time: clock::rfc3339(clock::now()),
         datacontenttype: "application/json",
+        traceparent: trace.map(TraceContext::traceparent),
+        tracestate: trace.and_then(TraceContext::tracestate),
         data,
     };
     serde_json::to_vec(&event)

@@ -15,7 +15,7 @@ pub mod record;
 mod reject;
 mod sanitize;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::event::UploadEvent;
 use crate::fault::{Fault, FaultCode};
@@ -27,6 +27,7 @@ use crate::snapshot::Spool;
 use crate::stage::{Facts, Halt, Rejection, Sanitized};
 use crate::store::{ObjectStore, Opened, Pointer};
 use crate::telemetry::metrics::Metrics;
+use crate::trace::TraceContext;
 use crate::verdict::{EventInfo, Record, Stage, Timings, Verdict, WorkerInfo};
 
 pub use self::aftermath::Aftermath;
@@ -58,6 +59,24 @@ pub struct Job {
     pub attempt: u32,
     /// Somebody may have worked on this upload before: it was redelivered or retried.
     pub again: bool,
+    /// The trace of its message, continued.
+    pub trace: Option<TraceContext>,
+    /// Which upload it is, once the store has answered: it has to survive a job that is cut short.
+    pub found: OnceLock<SourceId>,
+}
+
+impl Job {
+    /// The id of the upload, where the event names a version or the store has answered.
+    #[must_use]
+    pub fn source_id(&self) -> Option<SourceId> {
+        named(&self.event.object).or_else(|| self.found.get().copied())
+    }
+}
+
+/// With a version, the name alone tells which upload is meant.
+fn named(object: &ObjectRef) -> Option<SourceId> {
+    let version = object.version.as_ref()?;
+    Some(SourceId::compute(&object.bucket, &object.key, Some(version), None, 0))
 }
 
 impl<S: ObjectStore> Pipeline<S> {
@@ -76,6 +95,9 @@ impl<S: ObjectStore> Pipeline<S> {
             return self.settle_duplicate(route, job, record, "missing", publisher).await;
         };
         let facts = fetch::facts(&job.event, &opened.facts);
+        if let Some(source_id) = facts.source_id {
+            job.found.get_or_init(|| source_id);
+        }
         if let Some(record) = self.earlier(job, facts.source_id).await? {
             return self.settle_duplicate(route, job, record, "record", publisher).await;
         }
@@ -110,11 +132,9 @@ impl<S: ObjectStore> Pipeline<S> {
     /// A record from an earlier attempt. First deliveries do not look: nearly all of them are new. The id is
     /// known at once where the event names a version, else after the store has answered.
     async fn earlier(&self, job: &Job, known: Option<SourceId>) -> Result<Option<Record>, Fault> {
-        let object = &job.event.object;
-        let source = match (known, &object.version) {
+        let source = match (known, named(&job.event.object)) {
             _ if !job.again => return Ok(None),
-            (None, Some(version)) => SourceId::compute(&object.bucket, &object.key, Some(version), None, 0),
-            (Some(source), None) => source,
+            (None, Some(source)) | (Some(source), None) => source,
             _ => return Ok(None),
         };
         self.ledger.find(&source).await

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::headers::{self, Origin, lasts, republished, text_headers};
+use super::headers::{self, Origin, lasts, republished, text_headers, traced};
 use super::session::{Broken, Connector, PATIENCE, close, unavailable, within};
 use super::topology::{Topology, short};
 use super::{Announcer, Broker, Delivery, Message, Notice, Publisher, Session, failed_attempts, split};
@@ -456,6 +456,7 @@ impl Publisher for Confirmed {
         let mut properties = Properties::default()
             .with_content_type(short("application/cloudevents+json"))
             .with_message_id(short(&id))
+            .with_headers(traced(notice.trace.as_ref()))
             .with_delivery_mode(2);
         if let Some(id) = notice.correlation_id.as_ref().and_then(|id| ShortString::try_new(id.as_str()).ok()) {
             properties = properties.with_correlation_id(id);

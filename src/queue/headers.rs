@@ -17,7 +17,8 @@ use serde::Serialize;
 
 use super::topology::short;
 use crate::clock;
-use crate::settlement::Failure;
+use crate::settlement::{Failure, SOURCE_ID_HEADER};
+use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 
 /// When the first of all failures of this message was.
 pub const FIRST_FAILED: &str = "x-airlock-first-failed-at";
@@ -32,7 +33,8 @@ const ORIGINAL_KEY: &str = "x-airlock-original-routing-key";
 const ORIGINAL_QUEUE: &str = "x-airlock-original-queue";
 
 /// Headers of ours that outlive the failure during which they were written.
-const LASTING: [&str; 6] = [FIRST_FAILED, REDRIVEN, REDRIVEN_AT, ORIGINAL_EXCHANGE, ORIGINAL_KEY, ORIGINAL_QUEUE];
+const LASTING: [&str; 7] =
+    [FIRST_FAILED, REDRIVEN, REDRIVEN_AT, ORIGINAL_EXCHANGE, ORIGINAL_KEY, ORIGINAL_QUEUE, SOURCE_ID_HEADER];
 
 /// The most bytes of a publisher's headers that are carried on. All headers have to fit into one frame of 128 KiB,
 /// or the broker closes the connection: a message that arrived with nearly as many could never be settled.
@@ -221,6 +223,17 @@ fn weight(value: &AMQPValue) -> usize {
     inside.saturating_add(5)
 }
 
+/// The headers of a notice in this trace.
+pub(super) fn traced(trace: Option<&TraceContext>) -> FieldTable {
+    let mut headers = FieldTable::default();
+    let parent = trace.map(|trace| (TRACEPARENT, trace.traceparent()));
+    let state = trace.and_then(|trace| Some((TRACESTATE, trace.tracestate()?.to_owned())));
+    for (name, value) in parent.into_iter().chain(state) {
+        headers.insert(short(name), AMQPValue::LongString(value.into()));
+    }
+    headers
+}
+
 /// The headers whose value is text or a whole number.
 pub(super) fn text_headers(table: &FieldTable) -> BTreeMap<String, String> {
     table.inner().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect()
@@ -268,10 +281,11 @@ mod tests {
         earlier.insert(FIRST_FAILED.into(), "2026-01-01T00:00:00Z".into());
         earlier.insert(REDRIVEN.into(), "4".into());
         earlier.insert("traceparent".into(), "00-1".into());
+        earlier.insert(SOURCE_ID_HEADER.into(), "5e".into());
         let kept: Vec<&str> = earlier.keys().map(String::as_str).filter(|name| lasts(name)).collect();
         assert_eq!(
             kept,
-            ["traceparent", FIRST_FAILED, ORIGINAL_EXCHANGE, ORIGINAL_QUEUE, ORIGINAL_KEY, REDRIVEN],
+            ["traceparent", FIRST_FAILED, ORIGINAL_EXCHANGE, ORIGINAL_QUEUE, ORIGINAL_KEY, REDRIVEN, SOURCE_ID_HEADER],
             "nothing else of the earlier failure"
         );
         let second = story(&earlier, Some(&origin), Some(&failure(2)), "host-2");

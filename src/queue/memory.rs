@@ -342,7 +342,8 @@ mod tests {
     async fn a_notice_needs_a_listener() {
         let (broker, notices) = MemoryBroker::new();
         let publisher = broker.open().await.unwrap().publisher();
-        let notice = Notice { routing_key: "clean.x".into(), id: Uuid::nil(), body: vec![], correlation_id: None };
+        let (routing_key, id) = ("clean.x".to_owned(), Uuid::nil());
+        let notice = Notice { routing_key, id, body: vec![], correlation_id: None, trace: None };
         publisher.publish(notice.clone()).await.unwrap();
         drop(notices);
         assert_eq!(publisher.publish(notice).await.unwrap_err().code, FaultCode::VerdictsUnroutable);

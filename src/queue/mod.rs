@@ -25,6 +25,7 @@ use crate::event::UploadEvent;
 use crate::fault::Fault;
 use crate::object::Sha256;
 use crate::settlement::Settlement;
+use crate::trace::TraceContext;
 use crate::verdict::NAMESPACE;
 
 /// A message as it was delivered.
@@ -69,6 +70,8 @@ pub struct Notice {
     pub body: Vec<u8>,
     /// The id of the message that asked for the job.
     pub correlation_id: Option<String>,
+    /// The trace of that message, continued.
+    pub trace: Option<TraceContext>,
 }
 
 /// Publishes notices. Cheap to clone.

@@ -1,6 +1,6 @@
 //! One attempt at one message: from its bytes to an outcome, whatever happens.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::queue::{Message, Publisher};
 use crate::settlement::{Admission, Failure, Outcome, Settlement, admit};
 use crate::store::ObjectStore;
 use crate::text;
+use crate::trace::TraceContext;
 use crate::verdict::{EventInfo, Source, Stage};
 
 /// What an attempt works with.
@@ -28,6 +29,8 @@ pub(super) struct Attempt<S, P> {
     /// Counted from 1.
     pub number: u32,
     pub publisher: Watched<P>,
+    /// The trace of the message, continued.
+    pub trace: Option<TraceContext>,
     pub stop: CancellationToken,
 }
 
@@ -35,6 +38,12 @@ pub(super) struct Attempt<S, P> {
 type Early<T> = Result<T, Outcome>;
 
 impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
+    /// Where its lines of the log stand: of a message with a trace, they name it.
+    pub fn span(&self) -> tracing::Span {
+        // At the level that no setting switches off.
+        self.trace.as_ref().map_or_else(tracing::Span::none, |t| tracing::error_span!("job", trace_id = t.trace_id()))
+    }
+
     /// Total: every way to end is an outcome.
     pub async fn run(&self, message: &Message) -> Outcome {
         let outcome = match parsed(message) {
@@ -71,20 +80,29 @@ impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
                 || self.number > 1
                 || admission != Admission::Normal
                 || message.headers.contains_key("x-airlock-redriven"),
+            trace: self.trace.clone(),
+            found: OnceLock::new(),
         };
+        Ok(match self.do_job(&job, admission).await.unwrap_or_else(|early| early) {
+            Outcome::Faulted(fault) => Outcome::Faulted(fault.about(job.source_id())),
+            ended => ended,
+        })
+    }
+
+    async fn do_job(&self, job: &Job, admission: Admission) -> Early<Outcome> {
         let (pipeline, publisher) = (&self.pipeline, &self.publisher);
         match admission {
             Admission::Normal | Admission::Alone => {
-                self.in_time(pipeline.process(&job, publisher)).await?;
+                self.in_time(pipeline.process(job, publisher)).await?;
                 Ok(Outcome::Judged)
             }
             // It may have been done by whoever could not settle it: then nothing has crashed.
             Admission::Mark(run) => {
-                let answered = self.in_time(pipeline.answer(&job, publisher)).await?;
+                let answered = self.in_time(pipeline.answer(job, publisher)).await?;
                 Ok(answered.map_or(Outcome::Suspected(run), |_| Outcome::Judged))
             }
             Admission::CrashLoop => {
-                let answered = self.in_time(pipeline.answer(&job, publisher)).await?;
+                let answered = self.in_time(pipeline.answer(job, publisher)).await?;
                 Ok(answered.map_or_else(|| Outcome::Faulted(crash_loop()), |_| Outcome::Judged))
             }
         }
@@ -176,8 +194,8 @@ impl<S: ObjectStore, P: Publisher> Attempt<S, P> {
             _ => None,
         };
         let route = event.as_ref().and_then(|e| self.pipeline.route(&e.object).ok());
-        let source = event.map(announced);
-        let notice = fault_notice(route.map(AsRef::as_ref), failure, &subject, source, &self.pipeline.worker)?;
+        let (source, trace) = (event.map(announced), self.trace.as_ref());
+        let notice = fault_notice(route.map(AsRef::as_ref), failure, &subject, source, &self.pipeline.worker, trace)?;
         // Not watched: the dead letter itself says what happened, so nobody has to listen to faults.
         self.publisher.inner.publish(notice).await
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use self::attempt::Attempt;
 use self::company::Company;
@@ -25,6 +26,7 @@ use crate::pipeline::Pipeline;
 use crate::queue::{Broker, Delivery, Publisher, Session};
 use crate::settlement::{RetryRules, Settlement, settle};
 use crate::store::ObjectStore;
+use crate::trace::TraceContext;
 use crate::verdict::Stage;
 
 /// The waits between attempts to open a session: doubled from the first to the last, with jitter.
@@ -314,10 +316,12 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             circuit: Arc::clone(&self.circuit),
             number: delivery.message().failed_attempts.saturating_add(1),
             publisher: self.watched(publisher),
+            trace: TraceContext::of(&delivery.message().headers),
             stop,
         };
         let bulk_job = delivery.message().bulk.then(|| Arc::clone(&self.bulk_jobs));
-        jobs.spawn(async move {
+        let span = attempt.span();
+        let job = async move {
             let (_permit, _bulk_job) = (permit, bulk_job);
             let _in_flight = attempt.pipeline.metrics.job();
             let outcome = attempt.run(delivery.message()).await;
@@ -327,7 +331,8 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
             if let Err(fault) = delivery.settle(settlement).await {
                 tracing::warn!(code = %fault.code, "a message could not be settled: {}", fault.detail);
             }
-        });
+        };
+        jobs.spawn(job.instrument(span));
     }
 }
 

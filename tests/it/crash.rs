@@ -116,6 +116,55 @@ async fn a_second_judgement_that_rejects_takes_back_what_the_first_has_put() {
     assert_eq!(world.wrongs(&upload, "rejected", &notices).await, [""; 0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_split_only_in_part_when_trouble_comes_loses_no_part() {
+    let publishes = (1..=3).flat_map(|nth| ONCE.map(|trouble| ("publish {id}.jobs", nth, trouble)));
+    let acks = ONCE.map(|trouble| ("ack", 1, trouble));
+    let cases = publishes
+        .chain(acks)
+        .map(|(step, nth, trouble)| (format!("{step}, {nth}, {trouble:?}"), split(step, nth, trouble).boxed()));
+    run(cases).await;
+}
+
+/// Three uploads in one message, with one trouble at the nth passage of a step; what is wrong at the end.
+async fn split(step: &str, nth: usize, trouble: Trouble) -> Vec<String> {
+    let mut world = World::new("split").await;
+    let front = Front::of(&mut world, NOTHING).await;
+    let mut worker = world.worker().await;
+    let mut gate = front.amqp.nth_gate(&step.replace("{id}", &world.id), nth, act(trouble));
+    let (mut uploads, mut records) = (Vec::new(), Vec::new());
+    for key in ["r/1.jpg", "r/2.jpg", "r/3.jpg"] {
+        let upload = world.put(key, testdata(CLEAN.0)).await;
+        records.push(serde_json::json!({"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {
+            "bucket": {"name": world.bucket("quarantine")}, "object": {"key": key, "versionId": upload.version}}}));
+        uploads.push(upload);
+    }
+    world.publish(&serde_json::json!({ "Records": records })).await;
+    let held = gate.reached().await;
+    if let KilledBefore | KilledBehind = trouble {
+        worker.kill();
+        drop(held);
+        worker = world.worker().await;
+    }
+    world.rest(vec![worker]).await;
+    let notices = world.notices().await;
+    let mut wrongs = Vec::new();
+    for upload in &uploads {
+        wrongs.extend(world.wrongs(upload, CLEAN.1, &notices).await);
+    }
+    wrongs
+}
+
+/// What a gate does for this trouble.
+fn act(trouble: Trouble) -> Act {
+    match trouble {
+        RequestLost => Act::LoseRequest,
+        AnswerLost | EveryAnswerLost => Act::LoseAnswer,
+        KilledBefore => Act::HoldRequest,
+        KilledBehind => Act::HoldAnswer,
+    }
+}
+
 /// Every trouble with every file.
 async fn each(step: &'static str, troubles: &[Trouble], files: &[(&'static str, &'static str)]) {
     let cases = troubles.iter().flat_map(|&trouble| {
@@ -133,14 +182,8 @@ async fn case(step: &str, trouble: Trouble, file: &str, verdict: &str, event: Ev
     let front = Front::of(&mut world, NOTHING).await;
     let mut worker = world.worker().await;
     let step = step.replace("{id}", &world.id);
-    let (act, times) = match trouble {
-        RequestLost => (Act::LoseRequest, 1),
-        AnswerLost => (Act::LoseAnswer, 1),
-        EveryAnswerLost => (Act::LoseAnswer, 3),
-        KilledBefore => (Act::HoldRequest, 1),
-        KilledBehind => (Act::HoldAnswer, 1),
-    };
-    let gates: Vec<_> = (0..times).map(|_| front.at(&step).gate(&step, act)).collect();
+    let times = if let EveryAnswerLost = trouble { 3 } else { 1 };
+    let gates: Vec<_> = (0..times).map(|_| front.at(&step).gate(&step, act(trouble))).collect();
     let upload = world.put("the/file", testdata(file)).await;
     match event {
         Event::OfVersion => world.announce(&upload).await,

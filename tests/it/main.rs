@@ -35,5 +35,6 @@ mod signed;
 mod suspects;
 mod tidy;
 mod topology;
+mod traces;
 mod trust;
 mod world;

@@ -26,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
             "limits",
             "event",
             "settlement",
+            "trace",
         ],
     ),
     ("configuration", &["config"]),

@@ -138,11 +138,17 @@ impl World {
 
     /// The next notice: routing key and CloudEvent.
     pub async fn next_notice(&mut self) -> (String, Value) {
+        let (key, _, event) = self.next_notice_whole().await;
+        (key, event)
+    }
+
+    /// The next notice: routing key, text headers and CloudEvent.
+    pub async fn next_notice_whole(&mut self) -> (String, BTreeMap<String, String>, Value) {
         let next = tokio::time::timeout(PATIENCE, self.verdicts.next()).await.expect("a notice in time");
         let delivery = next.expect("the verdict queue lives").expect("a delivery");
         delivery.ack(BasicAckOptions::default()).await.expect("an ack");
         let event: Value = serde_json::from_slice(&delivery.data).expect("a notice is JSON");
-        (delivery.routing_key.to_string(), event)
+        (delivery.routing_key.to_string(), text_headers(&delivery.properties), event)
     }
 
     /// The next notice, if one comes so soon.
@@ -171,24 +177,23 @@ impl World {
 
     /// The next dead letter, with its text headers.
     pub async fn next_dead(&self) -> (BTreeMap<String, String>, Vec<u8>) {
-        let queue = format!("{}.dead", self.id);
+        self.next_in("dead").await
+    }
+
+    /// The next message in one of the world's queues, with its text headers.
+    pub async fn next_in(&self, queue: &str) -> (BTreeMap<String, String>, Vec<u8>) {
+        let queue = format!("{}.{queue}", self.id);
         let waiting = async {
             loop {
                 let got = self.channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true }).await;
-                if let Some(message) = got.expect("the dead-letter queue is there") {
+                if let Some(message) = got.expect("the queue is there") {
                     return message.delivery;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let delivery = tokio::time::timeout(PATIENCE, waiting).await.expect("a dead letter in time");
-        let mut headers = BTreeMap::new();
-        for (name, value) in delivery.properties.headers().iter().flat_map(FieldTable::inner) {
-            if let Some(text) = value.as_long_string() {
-                headers.insert(name.to_string(), text.to_string());
-            }
-        }
-        (headers, delivery.data)
+        let delivery = tokio::time::timeout(PATIENCE, waiting).await.expect("a message in time");
+        (text_headers(&delivery.properties), delivery.data)
     }
 
     /// Takes everything that is ready out of the work queue: message ids and bodies.
@@ -247,6 +252,12 @@ impl World {
     pub async fn get(&self, bucket: &str, key: &str) -> Vec<u8> {
         self.app.get(&self.bucket(bucket), key).await.expect("the object is there").to_vec()
     }
+}
+
+/// The headers whose value is text.
+fn text_headers(properties: &BasicProperties) -> BTreeMap<String, String> {
+    let headers = properties.headers().iter().flat_map(FieldTable::inner);
+    headers.filter_map(|(name, value)| Some((name.to_string(), value.as_long_string()?.to_string()))).collect()
 }
 
 /// The route of a world.

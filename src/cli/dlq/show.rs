@@ -141,6 +141,7 @@ fn rows(letter: &Letter) -> Vec<(&'static str, String)> {
         ("route", text(&letter.route)),
         ("object", letter.key.as_ref().map(|_| object(letter))),
         ("uploader", text(&letter.uploader)),
+        ("source id", text(&letter.source_id)),
     ];
     rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
@@ -172,7 +173,13 @@ mod tests {
     #[test]
     fn nothing_of_a_message_reaches_the_terminal_as_it_came() {
         let hostile = "\u{1b}[2J\u{202e}";
-        let headers = ["x-airlock-error-code", "x-airlock-error-message", "x-airlock-host", "x-airlock-stage"];
+        let headers = [
+            "x-airlock-error-code",
+            "x-airlock-error-message",
+            "x-airlock-host",
+            "x-airlock-source-id",
+            "x-airlock-stage",
+        ];
         let headers = headers.iter().map(|name| ((*name).to_owned(), hostile.to_owned())).collect();
         let body = serde_json::json!({"bucket": "in-box", "key": hostile, "uploader": hostile}).to_string();
         let message =

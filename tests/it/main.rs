@@ -25,6 +25,7 @@ mod pipeline;
 mod process;
 mod proxy;
 mod reconcile;
+mod requests;
 mod samples;
 mod scanner;
 mod services;

@@ -31,6 +31,7 @@ mod scanner;
 mod services;
 mod settled;
 mod signed;
+mod stop;
 mod suspects;
 mod tidy;
 mod topology;

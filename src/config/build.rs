@@ -76,6 +76,7 @@ fn limits(r: &mut Reader) -> Limits {
         job_deadline: r.get("limits", "job_deadline"),
         memory: r.get("limits", "memory"),
         grace: r.get("limits", "grace"),
+        termination_grace: r.get("limits", "termination_grace"),
         snapshot_memory: r.get("limits", "snapshot_memory"),
         spool: r.get("limits", "spool"),
         temp_dir: r.find("limits", "temp_dir"),

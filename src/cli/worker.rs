@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Global, compose};
 use crate::circuit::Circuit;
-use crate::config::{Conditional, Settings};
+use crate::config::units::format_duration;
+use crate::config::{Conditional, Limits, Settings};
 use crate::fault::{Fault, FaultCode};
 use crate::ops::{self, Health};
 use crate::queue::amqp::AmqpBroker;
@@ -40,6 +41,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
         tracing::info!("ops listener on http://{address}: /livez, /readyz, /metrics");
         tokio::spawn(serving);
     }
+    tell_short_grace(&settings.limits);
     let store = s3::connect(&settings.s3).await;
     if !await_store(&settings, &store, &health, &stop).await? {
         return Ok(Exit::Ok);
@@ -62,6 +64,18 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
     Ok(Exit::Ok)
 }
 
+/// Nobody has to act on it, but whoever wonders why a job ran twice finds the reason here.
+fn tell_short_grace(limits: &Limits) {
+    let (grace, deadline) = (limits.grace, limits.job_deadline);
+    if grace < deadline {
+        let (grace, deadline) = (format_duration(grace), format_duration(deadline));
+        tracing::info!(
+            "a job may take {deadline} (limits.job_deadline), a stop waits {grace} (limits.grace): longer jobs are handed \
+             back then, unfinished, and another worker does them again; nothing is lost"
+        );
+    }
+}
+
 /// Waits until the store answers, and refuses one whose answer makes the ledger's promise impossible. `false`
 /// when a stop came first.
 async fn await_store(settings: &Settings, store: &S3, health: &Health, stop: &CancellationToken) -> Result<bool, Exit> {
@@ -70,7 +84,8 @@ async fn await_store(settings: &Settings, store: &S3, health: &Health, stop: &Ca
     }
     while !stop.is_cancelled() {
         // Bounded, so that the loop turns and liveness does not suffer from a store that keeps silent.
-        let answer = tokio::time::timeout(STORE_PATIENCE, store.is_conditional(&settings.ledger.bucket)).await;
+        let answer = tokio::time::timeout(STORE_PATIENCE, store.is_conditional(&settings.ledger.bucket));
+        let answer = tokio::select! { () = stop.cancelled() => break, answer = answer => answer };
         match answer.unwrap_or_else(|_| Err(silent())) {
             Ok(true) => return Ok(true),
             Ok(false) => {

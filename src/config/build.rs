@@ -78,6 +78,7 @@ fn limits(r: &mut Reader) -> Limits {
         jail: r.get("limits", "jail"),
         memory: r.get("limits", "memory"),
         grace: r.get("limits", "grace"),
+        termination_grace: r.get("limits", "termination_grace"),
         snapshot_memory: r.get("limits", "snapshot_memory"),
         spool: r.get("limits", "spool"),
         temp_dir: r.find("limits", "temp_dir"),

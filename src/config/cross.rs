@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::settings::{EngineName, Settings};
+use super::settings::{CLOSING, EngineName, Settings};
 use super::units::{format_duration as shown, format_pixels};
 use crate::object::ByteSize;
 use crate::policy::Policy;
@@ -91,6 +91,15 @@ fn times(settings: &Settings, r: &mut Reader) {
             format!("{key} ({}) must be below limits.job_deadline ({})", shown(step), shown(deadline))
         });
     }
+    let (grace, patience) = (settings.limits.grace, settings.limits.termination_grace);
+    r.require(grace.saturating_add(CLOSING) < patience, &["limits.grace", "limits.termination_grace"], || {
+        let (grace, closing, patience) = (shown(grace), shown(CLOSING), shown(patience));
+        format!(
+            "limits.grace ({grace}) and {closing} for closing must be below limits.termination_grace ({patience}), or \
+             the orchestrator kills jobs that are being handed back; shorten the grace, or raise \
+             limits.termination_grace here and in the orchestrator (terminationGracePeriodSeconds, stop_grace_period)"
+        )
+    });
     let tiers = &settings.retry.tiers;
     r.require(tiers.is_sorted_by(|a, b| a < b), &["retry.tiers"], || "the waits must ascend".to_owned());
 }

@@ -364,7 +364,13 @@ const LIMITS: &[Key] = &[
         "grace",
         Kind::Duration(secs(0), secs(599)),
         Text("25s"),
-        "For running jobs after SIGTERM; below the orchestrator's.",
+        "For running jobs after SIGTERM; what is not done then is handed back.",
+    ),
+    key(
+        "termination_grace",
+        Kind::Duration(secs(1), secs(HOUR)),
+        Text("30s"),
+        "What the orchestrator leaves between SIGTERM and SIGKILL; more than `grace` and 4s.",
     ),
     key(
         "snapshot_memory",

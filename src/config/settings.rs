@@ -113,6 +113,11 @@ pub struct Yara {
     pub rules: Vec<String>,
 }
 
+/// The longest time that a worker takes to stop beyond its grace period: jobs that are given up hand their messages
+/// back, and the connections close. With a broker that answers this takes a moment. One that does not is not waited
+/// for: it hands out again by itself what it has heard nothing of.
+pub const CLOSING: Duration = Duration::from_secs(4);
+
 /// Bounds on what one worker uses.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -126,6 +131,8 @@ pub struct Limits {
     pub memory: ByteSize,
     /// How long running jobs may go on after SIGTERM.
     pub grace: Duration,
+    /// What the orchestrator is set to (`terminationGracePeriodSeconds`, `stop_grace_period`); Airlock cannot ask for it.
+    pub termination_grace: Duration,
     /// Snapshots up to this size stay in memory.
     pub snapshot_memory: ByteSize,
     /// Budget of all snapshots in temporary files.

@@ -281,6 +281,11 @@ fn agreement_is_checked() {
             "[policy.default]\ndocuments.part_bytes = \"70 MiB\"\n",
             "documents.part_bytes (70 MiB) must not be above clamd.max_file_size (64 MiB)",
         ),
+        (
+            "[limits]\ngrace = \"26s\"\n",
+            "limits.grace (26s) and 4s for closing must be below limits.termination_grace (30s)",
+        ),
+        ("[limits]\ntermination_grace = \"29s\"\n", "raise limits.termination_grace here and in the orchestrator"),
         ("[limits]\nspool = \"1 MiB\"\n", "must not be above limits.spool (1 MiB)"),
         ("[limits]\nmemory = \"256 MiB\"\n", "one file under policy default may need"),
         (

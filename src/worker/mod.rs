@@ -20,6 +20,7 @@ use tracing::Instrument;
 use self::attempt::Attempt;
 use self::company::Company;
 use crate::circuit::{self, Circuit, Watched};
+use crate::config::CLOSING;
 use crate::fault::{Fault, FaultCode};
 use crate::ops::Health;
 use crate::pipeline::Pipeline;
@@ -92,8 +93,23 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
         Self { broker, pipeline, limits, health, circuit, company: Company::default(), bulk_jobs: Arc::new(()) }
     }
 
-    /// Works until `stop`, then drains: jobs finish, or are handed back when the grace period is over.
+    /// Works until `stop`, then drains: jobs finish, or are handed back when the grace period is over. Returns within
+    /// that period and [`CLOSING`], whatever the broker does meanwhile.
     pub async fn run(&self, stop: CancellationToken) {
+        let overdue = async {
+            stop.cancelled().await;
+            tokio::time::sleep(self.limits.grace + CLOSING).await;
+        };
+        tokio::select! {
+            () = self.work(&stop) => {}
+            () = overdue => {
+                tracing::warn!("the broker does not answer: it will deliver again what could not be handed back");
+            }
+        }
+    }
+
+    /// Works until `stop`, and drains.
+    async fn work(&self, stop: &CancellationToken) {
         let (mut jobs, permits) = (JoinSet::new(), Arc::new(Semaphore::new(self.limits.jobs)));
         let mut wait = BACKOFF.0;
         while !stop.is_cancelled() {
@@ -102,7 +118,7 @@ impl<B: Broker, S: ObjectStore> Worker<B, S> {
                 Ok(session) => {
                     self.connected(Ok(()));
                     let opened = Instant::now();
-                    match self.serve(session, &stop, &permits, &mut jobs).await {
+                    match self.serve(session, stop, &permits, &mut jobs).await {
                         Ended::Stopping | Ended::Paused => break,
                         Ended::Lost(fault) => self.lost(&fault, "lost"),
                     }

@@ -76,6 +76,18 @@ fn every_variable_and_flag_in_the_samples_is_known() {
 }
 
 #[test]
+fn compose_leaves_a_worker_the_time_to_stop_that_its_settings_name() {
+    let value = |path: &str, key: &str| {
+        let text = read(path);
+        let line = text.lines().find_map(|l| l.trim().strip_prefix(key));
+        let value = line.unwrap_or_else(|| panic!("{path}: {key}")).trim().trim_matches('"').to_owned();
+        config::units::parse_duration(&value).unwrap_or_else(|e| panic!("{path}: {key} {value}: {e}"))
+    };
+    let told = value("airlock.toml", "termination_grace =");
+    assert_eq!(value("compose.yaml", "stop_grace_period:"), told);
+}
+
+#[test]
 fn the_broker_definitions_are_what_the_command_prints() {
     let args = ["topology", "print", "--json", "--users", "--app", "airlock.app"];
     let printed = airlock().args(args).args(["--set", "amqp.url=amqp://rabbitmq/airlock"]).output();

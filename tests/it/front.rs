@@ -34,6 +34,13 @@ impl Front {
         Self { s3, amqp, _rules: file }
     }
 
+    /// What was asked of both since the last call, in its order.
+    pub fn heard(&self) -> Vec<String> {
+        let mut heard = [self.s3.heard(), self.amqp.heard()].concat();
+        heard.sort();
+        heard.into_iter().map(|(_, said)| said).collect()
+    }
+
     /// The proxy in which a step can be stopped.
     pub fn at(&self, step: &str) -> &Proxy {
         if step == "ack" || step.starts_with("publish ") { &self.amqp } else { &self.s3 }

@@ -63,8 +63,18 @@ impl WorkerProcess {
 
     /// SIGTERM, and the exit code of the drain.
     pub async fn terminate(mut self) -> Option<i32> {
+        self.ask_to_stop();
+        self.end().await
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_stop(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the worker gets the signal");
+    }
+
+    /// Waits for its end: the exit code.
+    pub async fn end(&mut self) -> Option<i32> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("the worker can be waited for") {

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
@@ -25,6 +26,8 @@ struct Shared {
     protocol: Protocol,
     mode: watch::Sender<Mode>,
     posts: Posts,
+    /// Every step, in the order in which the clients came to it.
+    heard: Mutex<Vec<(Instant, String)>>,
 }
 
 impl Proxy {
@@ -33,7 +36,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (mode, _) = watch::channel(Mode::Pass);
-        let shared = Arc::new(Shared { upstream: upstream.to_owned(), protocol, mode, posts: Posts::default() });
+        let (upstream, posts, heard) = (upstream.to_owned(), Posts::default(), Mutex::default());
+        let shared = Arc::new(Shared { upstream, protocol, mode, posts, heard });
         tokio::spawn(serve(address, listener, Arc::clone(&shared)));
         Self { address, shared }
     }
@@ -44,6 +48,11 @@ impl Proxy {
 
     pub fn set(&self, mode: Mode) {
         self.shared.mode.send_replace(mode);
+    }
+
+    /// What clients have asked for since the last call: a request line for each request, `publish EXCHANGE`, `ack`.
+    pub fn heard(&self) -> Vec<(Instant, String)> {
+        std::mem::take(&mut self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A gate at the next passage of a step.
@@ -109,6 +118,10 @@ async fn upward(mut from: OwnedReadHalf, mut to: Flow, shared: &Shared, answer: 
     let mut parser = Parser::new(shared.protocol);
     while let Some(bytes) = read(&mut from).await {
         for piece in parser.feed(&bytes) {
+            if let Some(step) = &piece.step {
+                let now = (Instant::now(), step.clone());
+                shared.heard.lock().unwrap_or_else(PoisonError::into_inner).push(now);
+            }
             let post = piece.step.as_ref().and_then(|step| shared.posts.at(step));
             let mut behind = None;
             match post.as_ref().map(Post::act) {

@@ -63,6 +63,11 @@ impl PrivateClamd {
         self.script("stop", &[]);
     }
 
+    /// SIGKILL.
+    pub fn crash(&self) {
+        self.script("crash", &[]);
+    }
+
     pub fn address(&self) -> String {
         format!("tcp://127.0.0.1:{}", self.port)
     }

@@ -44,7 +44,7 @@ pub fn spool(settings: &Settings) -> Spool {
 ///
 /// # Errors
 /// `jail.unavailable` when children cannot be started, or lack a layer that is required.
-pub fn jail(settings: &Settings) -> Result<Arc<Jail>, Fault> {
+pub fn jail(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Arc<Jail>, Fault> {
     let mode = settings.limits.jail;
     if mode == JailMode::Off {
         tracing::warn!("[limits] jail = \"off\": images are decoded in the worker itself");
@@ -52,9 +52,14 @@ pub fn jail(settings: &Settings) -> Result<Arc<Jail>, Fault> {
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // This very program, even when its file has been replaced meanwhile.
-    let (jail, held) = Jail::start(Path::new("/proc/self/exe"), cores, settings.limits.image_deadline)?;
-    if !held.is_whole() {
-        let missing = held.missing().join(" and ");
+    let on_loss = Box::new({
+        let metrics = Arc::clone(metrics);
+        move |how| metrics.decoder_lost(how)
+    });
+    let (jail, held) = Jail::start(Path::new("/proc/self/exe"), cores, settings.limits.image_deadline, on_loss)?;
+    metrics.held(held);
+    let missing = held.missing().join(", ");
+    if !missing.is_empty() {
         if mode == JailMode::Require {
             let detail = format!(
                 "this kernel or container has no {missing}, and [limits] jail = \"require\"; allow it (a container's \

@@ -100,9 +100,10 @@ pub(super) async fn run(global: &Global, args: &ScanArgs) -> Result<Exit, Exit> 
     if let Some(dir) = &args.out {
         output::check(dir, &inputs).map_err(|e| usage(&e))?;
     }
-    let parts = compose::engines(&settings).and_then(|engines| Ok((engines, compose::jail(&settings)?)));
+    let metrics = Arc::default();
+    let parts = compose::engines(&settings).and_then(|engines| Ok((engines, compose::jail(&settings, &metrics)?)));
     let (engines, jail) = parts.map_err(|f| unavailable(&f))?;
-    let judge = compose::judge(&settings, engines, jail, &Arc::default());
+    let judge = compose::judge(&settings, engines, jail, &metrics);
     for probe in judge.engines.probe().await {
         probe.answer.map_err(|f| unavailable(&f))?;
     }

@@ -30,8 +30,8 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Exit> {
     telemetry::init(&settings.log);
     let stop = shutdown::on_signal().map_err(|e| fatal(&format!("signals cannot be handled: {e}"), Exit::Fault))?;
     let engines = compose::engines(&settings).map_err(|f| fatal(&f.to_string(), Exit::Configuration))?;
-    let jail = compose::jail(&settings).map_err(|f| fatal(&f.to_string(), Exit::Configuration))?;
     let (health, metrics) = (Arc::new(Health::new(engines.names())), Arc::new(Metrics::default()));
+    let jail = compose::jail(&settings, &metrics).map_err(|f| fatal(&f.to_string(), Exit::Configuration))?;
     metrics.expect_tiers(&settings.retry.tiers);
 
     if let Some(address) = settings.ops.listen {

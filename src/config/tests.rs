@@ -210,7 +210,7 @@ fn each_mistake_is_explained() {
         ("[policy.default.image]\nmax_pixels = 0\n", "image.max_pixels = 0: allowed: 1 pixel to 1000 MP"),
         (&*"[[route]]\n".repeat(257), "airlock.toml:1: route: allowed: at most 256 routes"),
         ("[limits]\ngrace = \"10m\"\n", "allowed: 0s to 599s"),
-        ("[limits]\njail = \"please\"\n", "must be one of require, best_effort, off"),
+        ("[limits]\njail = \"please\"\n", "allowed: \"require\", \"best_effort\", \"off\""),
     ];
     for (text, expected) in cases {
         let mistakes = Given::file(text).mistakes();

@@ -18,6 +18,7 @@ mod fit;
 mod memory;
 mod orient;
 mod raster;
+mod specimen;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use crate::policy::{ImageRules, OutputFormat};
 use crate::verdict::{Action, Reason, ReasonCode, Sanitization, Stage};
 
 pub use memory::memory_needed;
+pub use specimen::specimens;
 
 /// The sanitized form of an image.
 #[derive(Debug)]

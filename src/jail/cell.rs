@@ -10,11 +10,13 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use super::confine::Confinement;
+use super::Confinement;
 use super::wire::{self, Reply, Request};
 
 /// How long a child may take until it is confined.
 const START: Duration = Duration::from_secs(10);
+/// Processor time is limited in whole ones.
+const SECOND: Duration = Duration::from_secs(1);
 /// Address space beyond what the image needs: stack, allocator, code of libraries.
 const SLACK: u64 = 64 << 20;
 
@@ -105,8 +107,7 @@ impl Cell {
         self.limit(Resource::Fsize, allowed.memory)?;
         // Whole seconds only, so that an image gets up to one more.
         self.limit(Resource::Cpu, self.processor_seconds()? + allowed.time.as_secs().max(1) + 1)?;
-        // Behind its processor time on an idle machine; on a busy one this is the clock's turn.
-        sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Recv, Some(allowed.time * 2))?;
+        sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Recv, Some(patience(allowed.time)))?;
         Ok(())
     }
 
@@ -142,6 +143,11 @@ impl Cell {
         let ticks = fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap_or(0)).sum::<u64>();
         Ok(ticks / rustix::param::clock_ticks_per_second().max(1))
     }
+}
+
+/// How long an image may take by the clock: what counts is the processor, as long as it gets half of one.
+pub(super) fn patience(time: Duration) -> Duration {
+    (time + 2 * SECOND) * 2
 }
 
 impl Drop for Cell {

@@ -13,51 +13,11 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
-use serde::{Deserialize, Serialize};
+
+use super::{Confinement, Landlock};
 
 /// Descriptors a child may have: its socket, two memory files and some air.
 const DESCRIPTORS: u64 = 16;
-
-/// The layers that hold a child. What the kernel lacks is told, never skipped in silence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confinement {
-    /// No path, no TCP port, no abstract socket, no signal to anybody else. From Linux 5.13; ports from 6.7, sockets
-    /// and signals from 6.12.
-    pub landlock: Landlock,
-    /// Only the listed system calls.
-    pub seccomp: bool,
-    /// No second process, few descriptors, no core files; memory and processor time are set for each image.
-    pub rlimits: bool,
-}
-
-/// How much of Landlock the kernel has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Landlock {
-    Full,
-    /// Paths, and not all of the rest.
-    Partial,
-    Missing,
-}
-
-impl Confinement {
-    /// Whether each layer is there. An older Landlock still guards the file system, and seccomp the rest.
-    #[must_use]
-    pub fn is_whole(self) -> bool {
-        self.landlock != Landlock::Missing && self.seccomp && self.rlimits
-    }
-
-    /// What is missing, for people.
-    #[must_use]
-    pub fn missing(self) -> Vec<&'static str> {
-        let layers = [
-            (self.landlock == Landlock::Missing, "Landlock"),
-            (!self.seccomp, "seccomp"),
-            (!self.rlimits, "resource limits"),
-        ];
-        layers.into_iter().filter(|(missing, _)| *missing).map(|(_, name)| name).collect()
-    }
-}
 
 /// Confines this process, for good. To be called from its only thread: Landlock and seccomp bind the thread that asks
 /// and those that it starts.
@@ -66,7 +26,7 @@ pub fn confine() -> Confinement {
     Confinement { rlimits: limits().is_ok(), landlock: no_paths().unwrap_or(Landlock::Missing), seccomp: few_calls() }
 }
 
-fn limits() -> rustix::io::Result<()> {
+pub(super) fn limits() -> rustix::io::Result<()> {
     let most = |n| Rlimit { current: Some(n), maximum: Some(n) };
     setrlimit(Resource::Core, most(0))?;
     setrlimit(Resource::Nofile, most(DESCRIPTORS))?;
@@ -75,7 +35,7 @@ fn limits() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-fn no_paths() -> Result<Landlock, RulesetError> {
+pub(super) fn no_paths() -> Result<Landlock, RulesetError> {
     const KNOWN: ABI = ABI::V6;
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -97,7 +57,7 @@ fn few_calls() -> bool {
 
 /// Memory, its own descriptors, and the end. Memory can never be executed that could be written.
 fn program() -> Result<BpfProgram, seccompiler::BackendError> {
-    const FREE: [libc::c_long; 21] = [
+    const FREE: [libc::c_long; 22] = [
         libc::SYS_brk,
         libc::SYS_clock_gettime,
         libc::SYS_close,
@@ -118,6 +78,8 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
         libc::SYS_sched_yield,
         libc::SYS_sendmsg,
         libc::SYS_sigaltstack,
+        // glibc before 2.37 asks before it sorts how much memory there is.
+        libc::SYS_sysinfo,
         libc::SYS_write,
     ];
     const PROTECTION: u8 = 2;

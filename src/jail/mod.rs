@@ -13,40 +13,79 @@
 //! Children are started ahead, reused, and replaced after a while or when they break. An image that two of them have
 //! died of is `undecodable`; whatever else happens to a child is a fault.
 
+#[cfg(target_os = "linux")]
 mod cell;
+#[cfg(target_os = "linux")]
+mod cells;
+#[cfg(target_os = "linux")]
 mod confine;
+#[cfg(target_os = "linux")]
 mod inmate;
+#[cfg(target_os = "linux")]
 mod wire;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
-use self::cell::{Allowance, Broken, Cell};
-pub use self::confine::{Confinement, Landlock, confine};
+use serde::{Deserialize, Serialize};
+
+#[cfg(target_os = "linux")]
+use self::cells::Cells;
+#[cfg(target_os = "linux")]
 pub use self::inmate::serve;
-use self::wire::{Reply, Request};
-use crate::fault::{Fault, FaultCode};
+use crate::fault::Fault;
 use crate::image::{self, ImageError, Sanitized};
 use crate::media::MediaType;
 use crate::policy::ImageRules;
-use crate::verdict::{Reason, ReasonCode, Stage};
 
-/// How many deaths of children make an image undecodable.
-const DEATHS: usize = 2;
-/// Images after which a child is replaced: whatever has piled up in it goes with it.
-const LIFE: u32 = 1_000;
+/// The layers that hold a child. What the kernel lacks is told, never skipped in silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// No path, no TCP port, no abstract socket, no signal to anybody else. From Linux 5.13; ports from 6.7, sockets
+    /// and signals from 6.12.
+    pub landlock: Landlock,
+    /// Only the listed system calls.
+    pub seccomp: bool,
+    /// No second process, few descriptors, no core files; memory and processor time are set for each image.
+    pub rlimits: bool,
+}
+
+/// How much of Landlock the kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Landlock {
+    Full,
+    /// Paths, and not all of the rest.
+    Partial,
+    Missing,
+}
+
+impl Confinement {
+    pub const LAYERS: [&'static str; 3] = ["landlock", "seccomp", "rlimits"];
+
+    /// Whether each of [`Self::LAYERS`] is there. An older Landlock still guards the file system, and seccomp the rest.
+    #[must_use]
+    pub fn layers(self) -> [bool; 3] {
+        [self.landlock != Landlock::Missing, self.seccomp, self.rlimits]
+    }
+
+    /// The layers that are missing.
+    #[must_use]
+    pub fn missing(self) -> Vec<&'static str> {
+        let layers = Self::LAYERS.into_iter().zip(self.layers());
+        layers.filter(|(_, there)| !there).map(|(name, _)| name).collect()
+    }
+}
+
+/// Told of each child that had to be replaced: `image`, `time` or `other`.
+pub type OnLoss = Box<dyn Fn(&'static str) + Send + Sync>;
 
 /// Where images are decoded.
 pub struct Jail(Kind);
 
 enum Kind {
-    Cells {
-        program: PathBuf,
-        idle: Mutex<Vec<Cell>>,
-        time: Duration,
-    },
+    #[cfg(target_os = "linux")]
+    Cells(Cells),
     /// In this process, guarded against panics only.
     Off,
 }
@@ -58,17 +97,21 @@ impl Jail {
         Self(Kind::Off)
     }
 
-    /// Starts so many children of `program` (this binary), and says what holds them. `time` is the processor time for
-    /// one image.
+    /// Starts so many children of `program` (this binary), has one of them decode an image of each kind, and says what
+    /// holds them. `time` is the processor time for one image.
     ///
     /// # Errors
-    /// `jail.unavailable` when a child cannot be started.
-    pub fn start(program: &Path, cells: usize, time: Duration) -> Result<(Self, Confinement), Fault> {
-        let started: io::Result<Vec<Cell>> = (0..cells.max(1)).map(|_| Cell::start(program)).collect();
-        let idle = started.map_err(|error| unavailable(format!("no child can be started: {error}")))?;
-        let confinement = idle[0].confinement;
-        let jail = Self(Kind::Cells { program: program.to_owned(), idle: Mutex::new(idle), time });
-        Ok((jail, confinement))
+    /// `jail.unavailable` when a child cannot be started or does not pass.
+    #[cfg(target_os = "linux")]
+    pub fn start(program: &Path, cells: usize, time: Duration, on_loss: OnLoss) -> Result<(Self, Confinement), Fault> {
+        let (cells, confinement) = Cells::start(program, cells, time, on_loss)?;
+        Ok((Self(Kind::Cells(cells)), confinement))
+    }
+
+    /// There are no children on this system: nothing holds the decoders but the language they are written in.
+    #[cfg(not(target_os = "linux"))]
+    pub fn start(_: &Path, _: usize, _: Duration, _: OnLoss) -> Result<(Self, Confinement), Fault> {
+        Ok((Self::off(), Confinement { landlock: Landlock::Missing, seccomp: false, rlimits: false }))
     }
 
     /// Sanitizes an image as [`image::sanitize`] does. Blocks for as long as that takes.
@@ -81,63 +124,19 @@ impl Jail {
         media: MediaType,
         rules: &ImageRules,
     ) -> Result<Result<Sanitized, ImageError>, Fault> {
-        let Kind::Cells { time, .. } = &self.0 else { return Ok(image::sanitize(bytes, media, rules)) };
-        let allowed = Allowance { memory: image::memory_needed(bytes, media, rules), time: *time };
-        let request = Request { media, rules: rules.clone(), length: bytes.len() };
-        let original = wire::sealed(bytes).map_err(|error| unavailable(format!("no memory file: {error}")))?;
-        for _ in 0..DEATHS {
-            let mut cell = self.take()?;
-            let result = wire::empty().map_err(|error| unavailable(format!("no memory file: {error}")))?;
-            match cell.ask(&request, [&original, &result], allowed) {
-                Ok(reply) => {
-                    let answer = opened(reply, &result, allowed)?;
-                    self.give_back(cell);
-                    return Ok(answer);
-                }
-                Err(Broken::ByTheImage(how)) => {
-                    tracing::warn!(event = "decoder_died", how, "a decoder died of a {media}")
-                }
-                Err(Broken::TooLong) => {
-                    let detail = format!("no answer about a {media} within {} s", (*time * 2).as_secs());
-                    return Err(Fault::new(FaultCode::DeadlineExceeded, Stage::Sanitize, detail));
-                }
-                Err(Broken::Otherwise(why)) => return Err(unavailable(why)),
-            }
-        }
-        let detail = "two decoders died of this image";
-        Ok(Err(ImageError::Refused(vec![Reason::new(ReasonCode::Undecodable, Stage::Sanitize, detail)])))
-    }
-
-    fn take(&self) -> Result<Cell, Fault> {
-        let Kind::Cells { program, idle, .. } = &self.0 else { return Err(unavailable("there is no jail".to_owned())) };
-        let cell = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        cell.map_or_else(|| Cell::start(program), Ok)
-            .map_err(|error| unavailable(format!("no child can be started: {error}")))
-    }
-
-    fn give_back(&self, cell: Cell) {
-        if let Kind::Cells { idle, .. } = &self.0
-            && cell.served < LIFE
-        {
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(cell);
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Kind::Cells(cells) => cells.sanitize(bytes, media, rules),
+            Kind::Off => Ok(image::sanitize(bytes, media, rules)),
         }
     }
 }
 
-/// What a child has answered, with the bytes in memory of our own.
-fn opened(reply: Reply, result: &std::fs::File, allowed: Allowance) -> Result<Result<Sanitized, ImageError>, Fault> {
-    match reply {
-        Reply::Done { media, length, facts } if length as u64 <= allowed.memory => {
-            let bytes =
-                wire::read(result, length).map_err(|e| unavailable(format!("a result that is not there: {e}")))?;
-            Ok(Ok(Sanitized { media, bytes, facts }))
-        }
-        Reply::Refused(reasons) if !reasons.is_empty() => Ok(Err(ImageError::Refused(reasons))),
-        Reply::Failed(why) => Ok(Err(ImageError::Failed(why))),
-        _ => Err(unavailable("a child gives an answer that is none".to_owned())),
-    }
+/// A child of the jail; there is none on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn serve() -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
-fn unavailable(detail: String) -> Fault {
-    Fault::new(FaultCode::JailUnavailable, Stage::Sanitize, detail)
-}
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -14,7 +14,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::confine::Confinement;
+use super::Confinement;
 use crate::media::MediaType;
 use crate::policy::ImageRules;
 use crate::verdict::{Reason, Sanitization};

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::fault::FaultCode;
+use crate::jail::Confinement;
 use crate::media::MediaType;
 use crate::verdict::{ReasonCode, Record, Stage, Verdict};
 
@@ -54,6 +55,8 @@ labels! {
     DependencyLabel { name }
     WhereLabel { r#where }
     ReasonLabel { reason }
+    LayerLabel { layer }
+    HowLabel { how }
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -74,6 +77,8 @@ pub struct Metrics {
     session_restarts: Family<ReasonLabel, Counter>,
     duplicates: Family<WhereLabel, Counter>,
     moved_to_bulk: Counter,
+    jail_layers: Family<LayerLabel, Gauge>,
+    decoders_lost: Family<HowLabel, Counter>,
 }
 
 /// Upper bounds of the stage histogram in seconds: a cache hit, an image, the job deadline.
@@ -99,6 +104,8 @@ impl Default for Metrics {
             session_restarts: Family::default(),
             duplicates: Family::default(),
             moved_to_bulk: Counter::default(),
+            jail_layers: Family::default(),
+            decoders_lost: Family::default(),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -126,6 +133,8 @@ impl Metrics {
         r.register("duplicates", "Deliveries of uploads that had a verdict already", self.duplicates.clone());
         let help = "Messages of uploaders or routes beyond their share";
         r.register("moved_to_bulk", help, self.moved_to_bulk.clone());
+        r.register("jail_layer", "Whether this layer holds the image decoders", self.jail_layers.clone());
+        r.register("decoders_lost", "Image decoders that had to be replaced", self.decoders_lost.clone());
     }
 
     fn start_at_zero(&self) {
@@ -156,6 +165,12 @@ impl Metrics {
         }
         for place in ["record", "missing", "single_flight"] {
             let _ = self.duplicates.get_or_create(&WhereLabel { r#where: Name(place) });
+        }
+        for layer in Confinement::LAYERS {
+            let _ = self.jail_layers.get_or_create(&LayerLabel { layer: Name(layer) });
+        }
+        for how in ["image", "time", "other"] {
+            let _ = self.decoders_lost.get_or_create(&HowLabel { how: Name(how) });
         }
     }
 
@@ -205,6 +220,18 @@ impl Metrics {
     /// A message went to the bulk queue.
     pub fn crowded(&self) {
         self.moved_to_bulk.inc();
+    }
+
+    /// What holds the children of the jail.
+    pub fn held(&self, confinement: Confinement) {
+        for (layer, there) in Confinement::LAYERS.into_iter().zip(confinement.layers()) {
+            self.jail_layers.get_or_create(&LayerLabel { layer: Name(layer) }).set(i64::from(there));
+        }
+    }
+
+    /// A child of the jail had to be replaced: an `image` has ended it, its `time` was over, or something `other`.
+    pub fn decoder_lost(&self, how: &'static str) {
+        self.decoders_lost.get_or_create(&HowLabel { how: Name(how) }).inc();
     }
 
     pub fn session_restarted(&self, reason: &'static str) {

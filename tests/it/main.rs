@@ -19,6 +19,7 @@ mod front;
 mod fuzz;
 mod gate;
 mod interleave;
+mod jail;
 mod model;
 mod notifications;
 mod outages;

@@ -65,8 +65,8 @@ impl World {
         });
         let settings = settings(&s3.endpoint(), &s3.admin().access_key, &s3.admin().secret_key)?;
         let app_settings = self::settings(&s3.endpoint(), APP_KEY, APP_SECRET)?;
-        let jail = compose::jail(&settings).map_err(|fault| fault.to_string())?;
         let metrics = Arc::default();
+        let jail = compose::jail(&settings, &metrics).map_err(|fault| fault.to_string())?;
         let store = s3::connect(&settings.s3).await;
         let pipeline = Arc::new(compose::pipeline(&settings, store, engine.engines, jail, &metrics));
         let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(pipeline.judge.engines.names())));

@@ -54,7 +54,7 @@ impl<S: ObjectStore> Aftermath<'_, S> {
             return Ok(());
         };
         for key in clean_keys(route, &key, &source) {
-            let removed = self.store.remove_clean(&route.clean, &key, &source).await?;
+            let removed = self.store.remove_clean(&route.clean, &key, &source, None).await?;
             if removed > 0 {
                 let name = text::printable(key.as_str());
                 tracing::warn!(

@@ -24,7 +24,7 @@ use crate::object::{ObjectKey, ObjectRef, SourceId};
 use crate::queue::Publisher;
 use crate::route::Route;
 use crate::snapshot::Spool;
-use crate::stage::{Facts, Halt, Rejection, Sanitized};
+use crate::stage::{Facts, Halt, Rejection};
 use crate::store::{ObjectStore, Opened, Pointer};
 use crate::telemetry::metrics::Metrics;
 use crate::trace::TraceContext;
@@ -103,7 +103,7 @@ impl<S: ObjectStore> Pipeline<S> {
         }
         let mut draft = Draft::begin(job, route, &facts, &self.worker);
         let judgement = self.judge(route, facts, opened, &mut draft.timings).await?;
-        let record = self.store_and_record(route, judgement, draft).await?;
+        let record = self.store_and_record(route, judgement, draft, job.again).await?;
         self.finish(route, job, record, publisher).await
     }
 
@@ -161,10 +161,23 @@ impl<S: ObjectStore> Pipeline<S> {
     }
 
     /// Puts the file where it belongs and commits the record. What stands in the ledger afterwards is what counts.
-    async fn store_and_record(&self, route: &Route, judgement: Judgement, draft: Draft) -> Result<Record, Fault> {
+    /// `again`: an attempt before this one may have put something too.
+    async fn store_and_record(
+        &self,
+        route: &Route,
+        judgement: Judgement,
+        draft: Draft,
+        again: bool,
+    ) -> Result<Record, Fault> {
+        let mut doubtful = again;
         let started = std::time::Instant::now();
         let mut record = match judgement {
-            Judgement::Clean(file) => self.promote(route, &file, draft).await?,
+            Judgement::Clean(file) => {
+                let promoted = promote::promote(&*self.store, route, &file, &draft).await?;
+                doubtful |= promoted.doubtful;
+                self.metrics.bytes_out(promoted.output.as_ref().map_or(0, |output| output.size));
+                draft.promoted(&file, promoted)
+            }
             Judgement::Rejected(file) => self.reject(route, &file, draft).await?,
         };
         record.timings_ms.store = millis(started);
@@ -173,6 +186,7 @@ impl<S: ObjectStore> Pipeline<S> {
         match self.ledger.commit(&record).await? {
             // With or without a clean record: an attempt that ended behind its put has left an object and none.
             Committed::Ours if record.verdict == Verdict::Rejected => self.aftermath().recall(route, &record).await?,
+            Committed::Ours if doubtful => self.remove_others(route, &record).await?,
             Committed::Ours => {}
             Committed::Theirs(theirs) => {
                 self.metrics.duplicate("record");
@@ -187,6 +201,17 @@ impl<S: ObjectStore> Pipeline<S> {
         Ok(record)
     }
 
+    /// Removes what a put without an answer may have left beside the clean version that counts: stores that ignore
+    /// `If-None-Match` in buckets with versions (Ceph 16) carry it out behind the next one.
+    async fn remove_others(&self, route: &Route, record: &Record) -> Result<(), Fault> {
+        let output = record.output.as_ref().and_then(|o| Some((o, o.version_id.as_ref()?)));
+        let (Verdict::Clean, Some((output, version)), Some(source)) = (record.verdict, output, record.source_id) else {
+            return Ok(());
+        };
+        let Ok(key) = ObjectKey::new(output.key.clone()) else { return Ok(()) };
+        self.store.remove_clean(&route.clean, &key, &source, Some(version)).await.map(|_| ())
+    }
+
     /// Removes the clean version that this job has put, when the record that counts names another one.
     async fn withdraw(&self, ours: &Record, theirs: &Record) -> Result<(), Fault> {
         let version = |record: &Record| record.output.as_ref().and_then(|o| o.version_id.clone());
@@ -196,14 +221,6 @@ impl<S: ObjectStore> Pipeline<S> {
             return Ok(());
         }
         self.store.delete_version(&ObjectRef { bucket: bucket.clone(), key, version: Some(own) }).await
-    }
-
-    async fn promote(&self, route: &Route, file: &Sanitized, draft: Draft) -> Result<Record, Fault> {
-        let promoted = promote::promote(&*self.store, route, file, &draft).await?;
-        if promoted.output.is_some() {
-            self.metrics.bytes_out(file.output().len());
-        }
-        Ok(draft.promoted(file, promoted))
     }
 
     async fn reject(&self, route: &Route, file: &Rejection, draft: Draft) -> Result<Record, Fault> {

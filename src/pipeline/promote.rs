@@ -9,6 +9,7 @@
 //! | put clean | an object without a record | runs in full, finds its own object under the key and takes it | same |
 //! | put clean, and the next attempt says *rejected* | an object without a record | records, then removes clean versions of this source | rejected |
 //! | put clean, another worker recorded *rejected* | an orphan in clean | finds the record, removes clean versions of this source | rejected |
+//! | put clean, answer lost, and it comes to its end behind the next put | two objects | records one, removes the other | same |
 //! | record | committed | finds the record: publishes, deletes, acks | same |
 //! | publish, confirm lost | the notice may be out | publishes again under the same id | consumers deduplicate |
 //! | delete | the source is gone | finds the record by version or pointer, publishes again, acks | same |
@@ -49,16 +50,17 @@ pub(super) async fn promote<S: ObjectStore>(
         match store.head(&to.bucket, &to.key).await? {
             None => to.if_absent = true,
             Some(there) if is_ours(&there, &to, file) => {
-                return Ok(promoted(to, file, Stored { version: there.version, etag: there.etag }));
+                let stored = Stored { version: there.version, etag: there.etag };
+                return Ok(promoted(to, file, stored, trouble.is_some()));
             }
-            Some(there) if is_newer(&there, file) => return Ok(Promoted { output: None }),
+            Some(there) if is_newer(&there, file) => return Ok(Promoted { output: None, doubtful: trouble.is_some() }),
             Some(there) => {
                 check_owner(&there, &to)?;
                 to.if_absent = false;
             }
         }
         match store.put_clean(&to, file).await {
-            Ok(Put::Stored(stored)) => return Ok(promoted(to, file, stored)),
+            Ok(Put::Stored(stored)) => return Ok(promoted(to, file, stored, trouble.is_some())),
             Ok(Put::Exists) => {}
             // Perhaps only the answer was lost. Put blindly once more, there would be two versions of one upload.
             Err(fault) if fault.code == FaultCode::S3Unavailable => trouble = Some(fault),
@@ -71,8 +73,9 @@ pub(super) async fn promote<S: ObjectStore>(
     }))
 }
 
-fn promoted(to: Destination, file: &Sanitized, stored: Stored) -> Promoted {
+fn promoted(to: Destination, file: &Sanitized, stored: Stored, doubtful: bool) -> Promoted {
     Promoted {
+        doubtful,
         output: Some(Output {
             bucket: Some(to.bucket),
             key: to.key.to_string(),

@@ -36,6 +36,8 @@ pub struct Draft {
 #[derive(Debug)]
 pub struct Promoted {
     pub output: Option<Output>,
+    /// A put before the one that counts has had no answer, and may yet come to its end.
+    pub doubtful: bool,
 }
 
 impl Draft {

@@ -148,12 +148,13 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Deletes exactly this version; without a version, nothing (another upload may lie there by now).
     fn delete_version(&self, object: &ObjectRef) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Removes every version of a clean object that was made from `source`; returns how many.
+    /// Removes every version of a clean object that was made from `source`, but for one to keep; returns how many.
     fn remove_clean(
         &self,
         bucket: &Bucket,
         key: &ObjectKey,
         source: &SourceId,
+        keep: Option<&VersionId>,
     ) -> impl Future<Output = Result<usize, Fault>> + Send;
 
     /// All versions of the objects below a prefix, in the order of their keys, in pages of at most 1000; without the

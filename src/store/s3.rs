@@ -249,9 +249,16 @@ impl ObjectStore for S3 {
         none_when_gone(sent, Stage::Delete, &format!("DELETE {}", object.bucket)).map(|_| ())
     }
 
-    async fn remove_clean(&self, bucket: &Bucket, key: &ObjectKey, source: &SourceId) -> Result<usize, Fault> {
+    async fn remove_clean(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        source: &SourceId,
+        keep: Option<&VersionId>,
+    ) -> Result<usize, Fault> {
         let (source, mut removed) = (source.to_string(), 0);
-        for version in self.versions_of(bucket, key).await? {
+        let versions = self.versions_of(bucket, key).await?;
+        for version in versions.into_iter().filter(|version| keep.is_none_or(|keep| keep.as_str() != version)) {
             let head = self.0.head_object().bucket(bucket.as_str()).key(key.as_str()).version_id(&version);
             let head = none_when_gone(head.send().await, Stage::Store, &format!("HEAD {bucket}"))?;
             if head.is_some_and(|h| lower_case(h.metadata()).get(metadata::SOURCE_ID) == Some(&source)) {

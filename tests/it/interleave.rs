@@ -24,6 +24,31 @@ const PUBLISH: &str = "publish {id}.verdicts";
 const DELETE: &str = "DELETE /quarantine-{id}/the/file.jpg";
 const ACK: &str = "ack";
 
+/// A store that takes its time: the first put has had no answer, the worker finds nothing and puts again, and then the
+/// first one comes to its end as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_comes_late_leaves_one_clean_version() {
+    let mut world = World::new("late").await;
+    world.set("s3.timeout", "1s");
+    let Standing { worker, front, gate: mut first } = Standing::start(&mut world, NOTHING, PUT, Act::HoldRequest).await;
+    let record = RECORD.replace("{id}", &world.id);
+    let mut recording = front.at(&record).gate(&record, Act::HoldRequest);
+    let upload = world.put(KEY, testdata("clean/skizze.jpg")).await;
+    world.announce(&upload).await;
+    let late = first.reached().await;
+    let held = recording.reached().await;
+    assert_eq!(world.versions_of("clean").await, 1, "the second put has been carried out");
+    late.go_on();
+    while world.versions_of("clean").await < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    held.go_on();
+    world.rest(vec![worker]).await;
+    let notices = world.notices().await;
+    assert_eq!(world.wrongs(&upload, "clean", &notices).await, [""; 0]);
+    assert_eq!(world.versions_of("clean").await, 1);
+}
+
 /// Who goes on first, and is done before the other does.
 #[derive(Debug, Clone, Copy)]
 enum First {

@@ -173,7 +173,8 @@ async fn a_dead_letter_names_the_upload_that_its_event_names() {
 async fn a_retry_names_the_upload_that_the_store_has_shown_and_a_later_failure_does_not_forget_it() {
     let mut world = World::new("found").await;
     let front = Front::of(&mut world, NOTHING).await;
-    for (key, value) in [("clamd.timeout", "1s"), ("s3.timeout", "1s"), ("limits.job_deadline", "2s")] {
+    let image = ("limits.image_deadline", "1s");
+    for (key, value) in [("clamd.timeout", "1s"), ("s3.timeout", "1s"), image, ("limits.job_deadline", "2s")] {
         world.set(key, value);
     }
     world.set("retry.attempts", "2");

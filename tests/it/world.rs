@@ -138,22 +138,16 @@ impl World {
 
     /// The next notice: routing key and CloudEvent.
     pub async fn next_notice(&mut self) -> (String, Value) {
-        let (key, _, event) = self.next_notice_whole().await;
-        (key, event)
+        self.notice_within(PATIENCE).await.expect("a notice in time")
     }
 
-    /// The next notice: routing key, text headers and CloudEvent.
-    pub async fn next_notice_whole(&mut self) -> (String, BTreeMap<String, String>, Value) {
-        let next = tokio::time::timeout(PATIENCE, self.verdicts.next()).await.expect("a notice in time");
+    /// The next notice, if one comes so soon. One that has come is never lost: only the wait for it ends early.
+    pub async fn notice_within(&mut self, patience: Duration) -> Option<(String, Value)> {
+        let next = tokio::time::timeout(patience, self.verdicts.next()).await.ok()?;
         let delivery = next.expect("the verdict queue lives").expect("a delivery");
         delivery.ack(BasicAckOptions::default()).await.expect("an ack");
         let event: Value = serde_json::from_slice(&delivery.data).expect("a notice is JSON");
-        (delivery.routing_key.to_string(), text_headers(&delivery.properties), event)
-    }
-
-    /// The next notice, if one comes so soon.
-    pub async fn notice_within(&mut self, patience: Duration) -> Option<(String, Value)> {
-        tokio::time::timeout(patience, self.next_notice()).await.ok()
+        Some((delivery.routing_key.to_string(), event))
     }
 
     /// The next verdict record; anything else than a verdict is a failure.
@@ -165,7 +159,9 @@ impl World {
 
     /// The next verdict record, if one comes so soon.
     pub async fn verdict_within(&mut self, patience: Duration) -> Option<Value> {
-        tokio::time::timeout(patience, self.next_verdict()).await.ok()
+        let (key, event) = self.notice_within(patience).await?;
+        assert!(!key.starts_with("fault."), "a fault where a verdict was expected: {event}");
+        Some(event["data"].clone())
     }
 
     /// Asserts that no notice comes for a while.

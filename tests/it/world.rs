@@ -141,13 +141,24 @@ impl World {
         self.notice_within(PATIENCE).await.expect("a notice in time")
     }
 
-    /// The next notice, if one comes so soon. One that has come is never lost: only the wait for it ends early.
+    /// The next notice, if one comes so soon.
     pub async fn notice_within(&mut self, patience: Duration) -> Option<(String, Value)> {
+        let (key, _, event) = self.whole_notice_within(patience).await?;
+        Some((key, event))
+    }
+
+    /// The next notice: routing key, text headers and CloudEvent.
+    pub async fn next_notice_whole(&mut self) -> (String, BTreeMap<String, String>, Value) {
+        self.whole_notice_within(PATIENCE).await.expect("a notice in time")
+    }
+
+    /// One that has come is never lost: only the wait for it ends early.
+    async fn whole_notice_within(&mut self, patience: Duration) -> Option<(String, BTreeMap<String, String>, Value)> {
         let next = tokio::time::timeout(patience, self.verdicts.next()).await.ok()?;
         let delivery = next.expect("the verdict queue lives").expect("a delivery");
         delivery.ack(BasicAckOptions::default()).await.expect("an ack");
         let event: Value = serde_json::from_slice(&delivery.data).expect("a notice is JSON");
-        Some((delivery.routing_key.to_string(), event))
+        Some((delivery.routing_key.to_string(), text_headers(&delivery.properties), event))
     }
 
     /// The next verdict record; anything else than a verdict is a failure.
